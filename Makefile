@@ -1,0 +1,48 @@
+# Short verbs for people; .ci/run is what a machine runs.
+BIN = .venv/bin
+
+.PHONY: setup test lint format types contracts cov docs check serve clean
+
+setup:      ## make .venv with everything for development
+	python3 -m venv .venv
+	$(BIN)/pip install -q -U pip
+	$(BIN)/pip install -q -e . --group dev
+
+test:       ## run the tests
+	$(BIN)/pytest
+
+lint:       ## find what is wrong with the text
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format:     ## put the text in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types:      ## check the types
+	$(BIN)/mypy
+
+contracts:  ## check which room imports which
+	$(BIN)/lint-imports --no-cache
+
+cov:        ## run the tests and report branch coverage, in total and by room
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+	@for room in tusd_py/*/; do \
+		printf '%-24s' "$$room"; $(BIN)/coverage report --include="$$room*" --format=total; echo; \
+	done
+
+docs:       ## write the generated pages
+	$(BIN)/tusd-py config --reference > docs/reference/settings.md
+
+check:      ## everything that must be green before a commit
+	.ci/run
+
+serve:      ## start a server on ./data
+	$(BIN)/tusd-py serve
+
+clean:      ## remove what was made
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage* build dist
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

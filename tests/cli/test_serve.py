@@ -1,0 +1,82 @@
+"""`tusd-py serve` as a process: what it prints, how it ends, how it refuses."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import pytest
+
+READY = "You can now upload files to: "
+
+
+@contextmanager
+def _serving(data_dir: Path, *flags: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    command = [sys.executable, "-m", "tusd_py", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            line = process.stdout.readline()
+            assert line.startswith(READY), line
+            yield process, line.removeprefix(READY).strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_announces_itself_and_ends_well(tmp_path: Path, number: signal.Signals) -> None:
+    """I17: one flushed line on stdout when it listens; exit code 0 after one signal."""
+    with _serving(tmp_path / "data") as (process, url):
+        with urllib.request.urlopen(urllib.request.Request(url, method="OPTIONS")) as answer:
+            assert "1.0.0" == answer.headers["Tus-Version"]
+        process.send_signal(number)
+        rest, _ = process.communicate()
+    assert (0, "") == (process.returncode, rest)
+
+
+def test_json_log_has_one_object_per_line(tmp_path: Path) -> None:
+    """Everything on stderr is JSON, whatever a client sends."""
+    with _serving(tmp_path / "data", "--log-format", "json") as (process, url):
+        request = urllib.request.Request(url, method="OPTIONS", headers={"User-Agent": "a\tb%s{}"})
+        urllib.request.urlopen(request).close()
+        process.terminate()
+        _, log = process.communicate()
+    records = [msgspec.json.decode(line) for line in log.splitlines()]
+    assert "started" in [record.get("action") for record in records]
+
+
+def test_second_server_is_refused_in_one_line(tmp_path: Path) -> None:
+    """I16: two servers never share a data directory; the second ends with code 1 and says who holds it."""
+    with _serving(tmp_path / "data") as (process, _):
+        second = subprocess.run(
+            [sys.executable, "-m", "tusd_py", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (1, "") == (second.returncode, second.stdout)
+        assert [f"Error: another server uses this data directory (pid {process.pid}): {tmp_path / 'data'}"] == [
+            line for line in second.stderr.splitlines() if line.startswith("Error")
+        ]
+        assert "Traceback" not in second.stderr
+
+
+def test_port_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
+    """A taken port is an error of one line, code 1."""
+    with _serving(tmp_path / "one") as (_, url):
+        port = url.split(":")[2].split("/")[0]
+        second = subprocess.run(
+            [sys.executable, "-m", "tusd_py", "serve", "--port", port, "--data-dir", str(tmp_path / "two")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert (1, "") == (second.returncode, second.stdout)
+    assert "Error: cannot listen" in second.stderr
+    assert "Traceback" not in second.stderr

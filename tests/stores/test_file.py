@@ -1,0 +1,321 @@
+"""The file store against a hostile or failing file system."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import resource
+import stat
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tusd_py.errors import DataLost, InsufficientStorage, StartupError, UploadNotFound
+from tusd_py.stores import file as file_module
+from tusd_py.stores import posix
+from tusd_py.stores.file import FileDataStore
+from tusd_py.testing.data import ID, OTHER, all_names, content, fill
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[FileDataStore]:
+    store = FileDataStore(tmp_path / "uploads", threads=2)
+    await store.open()
+    yield store
+    await store.close()
+
+
+@pytest.fixture(params=[0o000, 0o777], ids=["umask 0", "umask 777"])
+def umask(request: pytest.FixtureRequest) -> Iterator[None]:
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+async def test_modes(umask: None, tmp_path: Path) -> None:
+    """Directories are 0700 and files 0600, whatever the umask (row 20)."""
+    store = FileDataStore(tmp_path / "uploads")
+    await store.open()
+    await store.create(ID, durable=True)
+    await store.close()
+    path = store.locate(ID)
+    assert [0o700, 0o700, 0o600] == [mode(path.parent.parent), mode(path.parent), mode(path)]
+
+
+async def test_root_is_no_symlink(tmp_path: Path) -> None:
+    """A symbolic link in place of the root is refused with one line (row 17, I16)."""
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "uploads").symlink_to("elsewhere")
+    with pytest.raises(StartupError, match="cannot be used"):
+        await FileDataStore(tmp_path / "uploads").open()
+
+
+async def test_missing_parent(tmp_path: Path) -> None:
+    """A root whose parent is missing is refused: a disk that is not mounted, say (I16)."""
+    with pytest.raises(StartupError, match="cannot be used"):
+        await FileDataStore(tmp_path / "not mounted" / "uploads").open()
+
+
+async def test_planted_symlink(store: FileDataStore, tmp_path: Path) -> None:
+    """A symbolic link at the data path is neither read, nor written, nor created through (row 17)."""
+    target = tmp_path / "target"
+    target.write_bytes(b"untouched")
+    path = store.locate(ID)
+    path.parent.mkdir()
+    path.symlink_to(target)
+    with pytest.raises(DataLost):
+        await store.write_to(ID)
+    with pytest.raises(DataLost):
+        await store.read_from(ID)
+    await store.remove(ID, durable=True)
+    assert not path.is_symlink()
+    assert target.read_bytes() == b"untouched"
+
+
+async def test_planted_shard(store: FileDataStore, tmp_path: Path) -> None:
+    """A symbolic link in place of the parent is never followed (row 17)."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / ID).write_bytes(b"untouched")
+    store.locate(ID).parent.symlink_to(elsewhere)
+    with pytest.raises(DataLost):
+        await store.write_to(ID)
+    with pytest.raises(OSError, match="Not a directory"):
+        await store.create(ID[:2] + "-new", durable=True)
+    with pytest.raises(OSError, match="Not a directory"):
+        await store.remove(ID, durable=True)
+    assert await all_names(store, 2e9 * 2) == set()
+    assert [path.name for path in elsewhere.iterdir()] == [ID]
+    assert (elsewhere / ID).read_bytes() == b"untouched"
+
+
+async def test_hard_link(store: FileDataStore, tmp_path: Path) -> None:
+    """Data with a second name is refused: somebody else could change it (row 18)."""
+    await fill(store, ID, b"shared")
+    (tmp_path / "second").hardlink_to(store.locate(ID))
+    with pytest.raises(DataLost):
+        await store.write_to(ID)
+    with pytest.raises(DataLost):
+        await store.read_from(ID)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "directory", "socket"])
+async def test_not_a_plain_file(store: FileDataStore, kind: str) -> None:
+    """A FIFO, directory or socket at the data path is refused, and nobody hangs (row 18)."""
+    path = store.locate(ID)
+    path.parent.mkdir()
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "directory":
+            path.mkdir()
+        case "socket":
+            os.mknod(path, stat.S_IFSOCK | 0o600)
+    async with asyncio.timeout(5):
+        for opening in (store.write_to, store.read_from):
+            with pytest.raises(DataLost):
+                await opening(ID)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "ab", "../../x", "ab/cd", "abc.info", "abc\0", "abc\n", "äbc", "a" * 129, "a%2fb"]
+)
+async def test_names_are_never_paths(store: FileDataStore, name: str) -> None:
+    """What is not an id is unknown before the file system is asked (row 16)."""
+    with pytest.raises(UploadNotFound):
+        await store.create(name, durable=True)
+    with pytest.raises(UploadNotFound):
+        await store.read_from(name)
+    with pytest.raises(UploadNotFound):
+        await store.write_to(name)
+    with pytest.raises(UploadNotFound):
+        await store.remove(name, durable=True)
+    assert list(store.locate(ID).parent.parent.iterdir()) == []
+
+
+async def test_foreign_files_are_no_orphans(store: FileDataStore) -> None:
+    """The sweep never names what is not named like an upload in its place (I16)."""
+    await store.create(ID, durable=False)
+    root = store.locate(ID).parent.parent
+    for path in (root / "README", root / "lost+found", root / ID[:2] / "x.tmp", root / ID[:2] / "Other_id"):
+        path.write_bytes(b"mine")
+    (root / "zz").write_bytes(b"not a directory")
+    assert await all_names(store, 2e9 * 2) == {ID}
+
+
+async def test_sparse(store: FileDataStore) -> None:
+    """No space is taken for bytes that never came (rows 2 and 51)."""
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    await data.write(2**40, [b"end"])
+    await data.close()
+    assert store.locate(ID).stat().st_blocks < 1000
+
+
+async def test_short_writes(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that the kernel cut short goes on where it ended, at any boundary (I1)."""
+    real = os.pwritev
+
+    def short(fd: int, buffers: list[memoryview], offset: int) -> int:
+        return real(fd, [b"".join(buffers)[: 1 + offset % 5]], offset)
+
+    monkeypatch.setattr(posix.os, "pwritev", short)
+    buffers = [bytes([65 + n]) * (n % 9) for n in range(60)]
+    digest = hashlib.sha256()
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    await data.write(0, buffers, digest)
+    await data.close()
+    assert await content(store, ID) == b"".join(buffers)
+    assert digest.digest() == hashlib.sha256(b"".join(buffers)).digest()
+
+
+async def test_file_too_large(store: FileDataStore) -> None:
+    """At a size limit the part that fits is stored and told (I8, I5)."""
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(InsufficientStorage) as caught:
+            await data.write(10_000, [b"x" * 60_000, b"y" * 60_000])
+        assert caught.value.written == 90_000
+        with pytest.raises(InsufficientStorage) as caught:
+            await data.write(100_000, [b"z"])
+        assert caught.value.written == 0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        await data.close()
+    assert await content(store, ID) == bytes(10_000) + b"x" * 60_000 + b"y" * 30_000
+
+
+async def test_failed_sync_is_final(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a failed sync a second one on the same handle must not succeed (I9)."""
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    await data.write(0, [b"lost"])
+
+    def failing(fd: int) -> None:
+        raise OSError(errno.EIO, "the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix.os, "fdatasync", failing)
+        with pytest.raises(OSError, match="the disk is gone"):
+            await data.sync()
+    for attempt in (data.sync(), data.seal(4, durable=True), data.write(4, [b"more"])):
+        with pytest.raises(OSError, match="earlier sync"):
+            await attempt
+    await data.close()
+    again = await store.write_to(ID)
+    await again.write(0, [b"kept"])
+    await again.sync()
+    await again.close()
+
+
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
+async def test_copy_without_help(store: FileDataStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Where the kernel cannot copy, the store does, with the same result."""
+    part = os.urandom(3_000_001)
+    await fill(store, ID, part)
+    await store.create(OTHER, durable=False)
+
+    def refuse(*_: object) -> int:
+        raise OSError(code, "no")
+
+    monkeypatch.setattr(posix.os, "copy_file_range", refuse)
+    data = await store.write_to(OTHER)
+    await data.copy(5, ID, len(part))
+    await data.close()
+    assert await content(store, OTHER) == bytes(5) + part
+
+
+async def test_copy_in_steps(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of any size is made in steps, none of which goes beyond what was asked for."""
+    monkeypatch.setattr(file_module, "COPY_STEP", 1000)
+    part = os.urandom(10_500)
+    await fill(store, ID, part)
+    await store.create(OTHER, durable=False)
+    data = await store.write_to(OTHER)
+    await data.copy(0, ID, 9_999)
+    await data.close()
+    assert await content(store, OTHER) == part[:9_999]
+
+
+async def test_close_waits_for_cancelled_writes(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancelled write ends before its handle closes, even if closing is cancelled too: no late write (I10)."""
+    begun, go_on = threading.Event(), threading.Event()
+    real = os.pwritev
+
+    def slow(fd: int, buffers: list[memoryview], offset: int) -> int:
+        begun.set()
+        assert go_on.wait(10)
+        return real(fd, buffers, offset)
+
+    monkeypatch.setattr(posix.os, "pwritev", slow)
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    writing = asyncio.ensure_future(data.write(0, [b"late"]))
+    await asyncio.to_thread(begun.wait, 10)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    closing = asyncio.ensure_future(data.close())
+    await asyncio.wait([closing], timeout=0.01)
+    closing.cancel()
+    await asyncio.wait([closing], timeout=0.01)
+    assert not closing.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert store.locate(ID).read_bytes() == b"late"
+    with pytest.raises(OSError, match="closed"):
+        await data.write(4, [b"later"])
+
+
+async def test_no_descriptor_is_left(store: FileDataStore) -> None:
+    """After everything is closed no file descriptor remains, refused and cancelled openings included (I12)."""
+    before = len(os.listdir("/proc/self/fd"))
+    await fill(store, ID, b"x")
+    os.mkfifo(store.locate(ID + "-fifo"))
+    for name in (ID + "-fifo", OTHER):
+        with pytest.raises(DataLost):
+            await store.write_to(name)
+    opening = asyncio.ensure_future(store.write_to(ID))
+    await asyncio.sleep(0)
+    opening.cancel()
+    await asyncio.gather(opening, return_exceptions=True)
+    await content(store, ID)
+    await store.remove(ID, durable=True)
+    await store.close()
+    assert len(os.listdir("/proc/self/fd")) < before
+
+
+async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A durable creation syncs the shard, and the root until the shard's own name is safe (I1)."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def watch(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real(fd)
+
+    monkeypatch.setattr(posix.os, "fsync", watch)
+    await store.create("aa-1", durable=False)
+    assert synced == []
+    await store.create("aa-2", durable=True)
+    assert synced == ["aa", "uploads"]
+    await store.create("aa-3", durable=True)
+    assert synced == ["aa", "uploads", "aa"]
+    data = await store.write_to("aa-1")
+    await data.seal(0, durable=True)
+    await data.close()
+    await store.remove("aa-1", durable=True)
+    assert synced == ["aa", "uploads", "aa", "aa", "aa"]

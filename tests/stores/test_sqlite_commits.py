@@ -1,0 +1,201 @@
+"""Group commit: what shares a transaction, and what a failing one does to those in it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+import pytest
+
+from tusd_py.errors import InsufficientStorage, StaleWriter, StoreError, UploadExists
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Durability
+from tusd_py.models.upload import Progress, UploadInfo, UploadState
+from tusd_py.stores.sqlite import SqliteInfoStore
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SqliteInfoStore]:
+    store = SqliteInfoStore(tmp_path / "uploads.sqlite3", durability=Durability.PATCH, boot_id="boot")
+    await store.open()
+    yield store
+    await store.close()
+
+
+def progress(name: str, offset: int = 5) -> Progress:
+    return Progress(upload_id=name, fence=1, expected=0, offset=offset, synced_offset=offset, length=5, expires_at=None)
+
+
+async def watch(store: SqliteInfoStore) -> list[str]:
+    """Return a list to which every statement of the writer will be added."""
+    statements: list[str] = []
+    writer = await store._database.writer(durable=True)
+    await writer.set_trace_callback(statements.append)
+    return statements
+
+
+async def test_callers_share_commits(store: SqliteInfoStore) -> None:
+    """Whatever waits while a commit is syncing shares the next one (performance: section 3)."""
+    names = [f"{n:03}" for n in range(50)]
+    await asyncio.gather(*(store.insert(UploadInfo(id=name, length=5), durable=True) for name in names))
+    assert 1 <= store.commits <= 3
+    before = store.commits
+    await asyncio.gather(*(store.advance(progress(name), durable=True) for name in names))
+    assert 1 <= store.commits - before <= 3
+    assert [upload.offset for upload in await store.list_uploads()] == [5] * 50
+
+
+async def test_one_statement_for_a_group(store: SqliteInfoStore) -> None:
+    """A group costs one statement for each kind of change, whatever its size."""
+    statements = await watch(store)
+    await asyncio.gather(*(store.insert(UploadInfo(id=f"{n:03}"), durable=True) for n in range(50)))
+    assert len(statements) <= 3 * store.commits
+    assert all(statement.startswith(("BEGIN IMMEDIATE", "insert", "COMMIT")) for statement in statements)
+
+
+async def test_changes_of_one_upload_keep_their_order(store: SqliteInfoStore) -> None:
+    """Changes of one upload follow each other, although they were asked for at once."""
+    results = await asyncio.gather(
+        store.insert(UploadInfo(id="one", length=5), durable=True),
+        store.insert(UploadInfo(id="two", length=5), durable=True),
+        store.advance(progress("one"), durable=True),
+        store.mark_deleting("one", durable=True),
+        store.delete("one"),
+        store.mark_deleting("one", durable=True),
+        store.insert(UploadInfo(id="one", length=7), durable=True),
+    )
+    assert [None, None, None, True, None, False, None] == results
+    assert await store.get("one") == UploadInfo(id="one", length=7)
+
+
+async def test_a_refused_change_hurts_no_other(store: SqliteInfoStore) -> None:
+    """A row that the database refuses fails its own caller only, wholly, and with an error of ours (I20)."""
+    twice = [Job(upload_id="bad", task="same"), Job(upload_id="bad", task="same")]
+    finished = UploadInfo(id="bad", state=UploadState.FINISHED, length=0)
+    results = await asyncio.gather(
+        store.insert(UploadInfo(id="first"), durable=True),
+        store.insert(finished, durable=True, jobs=twice),
+        store.insert(UploadInfo(id="worse", offset=-1), durable=True),
+        store.insert(UploadInfo(id="last"), durable=True),
+        return_exceptions=True,
+    )
+    assert [results[0], results[3]] == [None, None]
+    assert [type(results[1]), type(results[2])] == [StoreError, StoreError]
+    assert results[1] is not results[2]
+    assert await store.known(["first", "bad", "worse", "last"]) == {"first", "last"}
+    assert await store.next_job_at() is None
+
+
+async def test_stale_and_taken_in_a_group(store: SqliteInfoStore) -> None:
+    """Each caller of a group gets its own answer (I10)."""
+    await store.insert(UploadInfo(id="taken", length=5), durable=True)
+    await store.insert(UploadInfo(id="open", length=5), durable=True)
+    results = await asyncio.gather(
+        store.insert(UploadInfo(id="taken"), durable=True),
+        store.insert(UploadInfo(id="new"), durable=True),
+        store.advance(progress("unknown"), durable=True),
+        store.advance(progress("open"), durable=True),
+        store.mark_deleting("unknown", durable=True),
+        return_exceptions=True,
+    )
+    assert [UploadExists, type(None), StaleWriter, type(None), bool] == [type(result) for result in results]
+
+
+@pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])
+async def test_synchronous_level(store: SqliteInfoStore, durable: bool, level: int) -> None:
+    """A durable change is committed with FULL, another one with NORMAL (reliability: section 0, 2)."""
+    await store.insert(UploadInfo(id="before"), durable=not durable)
+    await store.insert(UploadInfo(id="one"), durable=durable)
+    assert store._database._writer is not None
+    assert list(await store._database._writer.execute_fetchall("pragma synchronous")) == [(level,)]
+
+
+async def test_one_durable_member_makes_the_group_durable(store: SqliteInfoStore) -> None:
+    """A group is as durable as the most careful of its members asks for (I1)."""
+    statements = await watch(store)
+    await asyncio.gather(
+        store.insert(UploadInfo(id="one"), durable=False), store.insert(UploadInfo(id="two"), durable=True)
+    )
+    assert store.commits == 1
+    assert not [statement for statement in statements if "synchronous" in statement]
+
+
+async def fail_once(
+    monkeypatch: pytest.MonkeyPatch, method: str, message: str, code: int, *, after: bool = False
+) -> None:
+    """Make the next call of a connection's method fail, before or after doing its work."""
+    real = getattr(aiosqlite.Connection, method)
+    left = [1]
+
+    async def failing(self: aiosqlite.Connection, *args: Any) -> Any:
+        if left and left.pop():
+            if after:
+                await real(self, *args)
+            error = sqlite3.OperationalError(message)
+            error.sqlite_errorcode = code
+            raise error
+        return await real(self, *args)
+
+    monkeypatch.setattr(aiosqlite.Connection, method, failing)
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
+    """When COMMIT fails nobody is told of a success, each caller has its own error, and the store goes on (I1)."""
+    await fail_once(monkeypatch, "commit", "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC, after=after)
+    results = await asyncio.gather(
+        *(store.insert(UploadInfo(id=f"{n}"), durable=True) for n in range(3)), return_exceptions=True
+    )
+    assert [type(result) for result in results] == [StoreError] * 3
+    assert len({id(result) for result in results}) == 3
+    assert len(await store.list_uploads()) == (3 if after else 0)
+    await store.insert(UploadInfo(id="next"), durable=True)
+    assert await store.known(["next"]) == {"next"}
+
+
+async def test_ballast_is_given_up_for_removals(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk a removal takes the ballast and succeeds (I8, row 52)."""
+    await store.insert(UploadInfo(id="one"), durable=True)
+    await fail_once(monkeypatch, "commit", "database or disk is full", sqlite3.SQLITE_FULL)
+    assert store._ballast.path.stat().st_blocks * 512 >= 4 * 1024 * 1024
+    assert await store.mark_deleting("one", durable=True)
+    assert not store._ballast.path.exists()
+
+
+async def test_ballast_is_kept_for_removals(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other changes on a full disk are told that there is no space (I8)."""
+    await fail_once(monkeypatch, "commit", "database or disk is full", sqlite3.SQLITE_FULL)
+    with pytest.raises(InsufficientStorage):
+        await store.insert(UploadInfo(id="one"), durable=True)
+    assert store._ballast.path.exists()
+    await store.insert(UploadInfo(id="one"), durable=True)
+
+
+async def test_unexpected_errors_leave_nobody_waiting(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever goes wrong, callers get an error of ours and the writer goes on (I20)."""
+
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(aiosqlite.Connection, "commit", broken)
+        with pytest.raises(StoreError):
+            await store.insert(UploadInfo(id="one"), durable=True)
+    await store.insert(UploadInfo(id="one"), durable=True)
+
+
+async def test_close_commits_what_waits(tmp_path: Path) -> None:
+    """Closing loses nothing that was asked for before (I17)."""
+    store = SqliteInfoStore(tmp_path / "uploads.sqlite3", durability=Durability.NONE, boot_id="boot")
+    await store.open()
+    tasks = [asyncio.ensure_future(store.insert(UploadInfo(id=f"{n}"), durable=False)) for n in range(5)]
+    await asyncio.sleep(0)
+    await store.close()
+    assert [task.done() for task in tasks] == [True] * 5
+    await store.open()
+    assert len(await store.list_uploads()) == 5
+    await store.close()

@@ -1,0 +1,25 @@
+"""tusd-py: a tus-compatible resumable upload server, as a command and as a library for aiohttp applications.
+
+Everything that is public is named here; whatever else can be imported may change without notice.
+"""
+
+from tusd_py.assembly import Tus, build
+from tusd_py.embed import setup
+from tusd_py.errors import StartupError, TusError
+from tusd_py.models.finished import FinishedUpload
+from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
+from tusd_py.settings import Settings
+
+__all__ = [
+    "FinishedUpload",
+    "Settings",
+    "StartupError",
+    "Tus",
+    "TusError",
+    "UploadInfo",
+    "UploadKind",
+    "UploadState",
+    "build",
+    "setup",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,100 @@
+"""How the command writes log records: one line each, whatever is in them (reliability 5.2, row 26).
+
+Installed by `tusd-py serve` only. An application that embeds the library keeps its own logging.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TextIO
+
+import msgspec
+
+from tusd_py.cli.text import printable
+from tusd_py.settings import LogFormat
+
+LOGGERS = ("tusd_py", "aiohttp", "asyncio")
+"""Whose records are written. One line per request is among them, from `ACCESS`."""
+ACCESS = "aiohttp.access"
+LONGEST = 8192
+"""Most bytes of one line."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_CUT = "..."
+
+
+def install(log_format: LogFormat, stream: TextIO, level: int = logging.INFO) -> logging.Handler:
+    """Write the records of `LOGGERS` to a stream; a second call replaces the first."""
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonFormatter() if log_format is LogFormat.JSON else TextFormatter())
+    for name in LOGGERS:
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(level)
+        logger.propagate = False
+    return handler
+
+
+class TextFormatter(logging.Formatter):
+    """Time, level, logger, sentence, then what else is known as key=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        fields = _fields_of(record)
+        head = [fields.pop("time"), fields.pop("level"), fields.pop("logger") + ":", fields.pop("message")]
+        if record.name == ACCESS:
+            # The sentence of an access record has all its fields.
+            fields.clear()
+        return _cut(printable(" ".join([*head, *(f"{key}={value}" for key, value in fields.items())])), LONGEST)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object per line, all values texts."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return one line."""
+        fields = {printable(key): printable(value, keep="\n\t") for key, value in _fields_of(record).items()}
+        line = msgspec.json.encode(fields)
+        longest = LONGEST
+        while len(line) > LONGEST:
+            longest //= 2
+            line = msgspec.json.encode(_shortened(fields, longest))
+        return line.decode()
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, str]:
+    """Return what a record says: the standard fields first, then its `extra`, then its traceback."""
+    fields = {
+        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": _message_of(record),
+    }
+    fields |= {key: str(value) for key, value in vars(record).items() if key not in _STANDARD and key not in fields}
+    if record.exc_info:
+        fields["error"] = logging.Formatter().formatException(record.exc_info)
+    return fields
+
+
+def _message_of(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        # A wrong format string must not cost the record, nor print a traceback between the lines.
+        return f"{record.msg} {record.args!r}"
+
+
+def _shortened(fields: Mapping[str, str], longest: int) -> dict[str, str]:
+    """Return the fields with every value cut, and as many of them as a line can have."""
+    few = list(fields.items())[: max(longest // 16, 4)]
+    return {_cut(key, longest): _cut(value, longest) for key, value in few}
+
+
+def _cut(text: str, longest: int) -> str:
+    """Return a text of at most so many bytes in UTF-8."""
+    encoded = text.encode()
+    if len(encoded) <= longest:
+        return text
+    return encoded[: longest - len(_CUT)].decode(errors="ignore") + _CUT

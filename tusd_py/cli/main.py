@@ -1,0 +1,29 @@
+"""The group of all commands."""
+
+from __future__ import annotations
+
+import click
+
+import tusd_py
+from tusd_py.cli.config import config
+from tusd_py.cli.serve import serve
+from tusd_py.cli.uploads import uploads
+
+
+@click.group(
+    invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(tusd_py.__version__, prog_name="tusd-py", message="%(prog)s %(version)s")
+@click.pass_context
+def main(ctx: click.Context, /) -> None:
+    """A tus-compatible resumable upload server.
+
+    Start one with: tusd-py serve
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+main.add_command(serve)
+main.add_command(config)
+main.add_command(uploads)

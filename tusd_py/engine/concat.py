@@ -1,0 +1,83 @@
+"""Concatenation: a final upload is a copy of its parts, made inside the store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from msgspec.structs import replace
+
+from tusd_py.engine.context import Context
+from tusd_py.engine.terminate import remove
+from tusd_py.engine.writer import Writer
+from tusd_py.errors import DataLost, UploadNotFound
+from tusd_py.models.limits import Limits
+from tusd_py.models.upload import UploadInfo, UploadState
+from tusd_py.protocol import rules
+from tusd_py.protocol.intents import Create
+
+
+async def assemble(ctx: Context, upload: UploadInfo, intent: Create, limits: Limits) -> UploadInfo:
+    """Make a finished upload out of finished partial ones, which stay as they are (CAT-07).
+
+    While the bytes are copied the upload is `assembling` and its parts are pinned; a crash in between leaves a row
+    that the next start removes, so no final upload ever looks finished before it is (CAT-20).
+    Raises the `TusError` of the first rule that fails. Run it to its end.
+    """
+    parts = await _look_up(ctx, intent.parts)
+    total = rules.check_parts(intent, parts, limits, ctx.clock.now())
+    async with pinned(ctx, intent.parts):
+        # Once more behind the pins: a DELETE may have come in between (CONC-11).
+        parts = await _look_up(ctx, intent.parts)
+        total = rules.check_parts(intent, parts, limits, ctx.clock.now())
+        upload = replace(upload, state=UploadState.ASSEMBLING, length=total, expires_at=None)
+        durable = ctx.policy.durability.syncs_finish
+        await ctx.data.create(upload.id, durable=durable)
+        await ctx.info.insert(upload, durable=False)
+        try:
+            return await _copy(ctx, upload, [part for part in parts if part is not None], limits)
+        except BaseException:
+            await remove(ctx, upload.id)
+            raise
+
+
+async def _look_up(ctx: Context, ids: Iterable[str]) -> list[UploadInfo | None]:
+    found = {upload_id: await ctx.info.get(upload_id) for upload_id in dict.fromkeys(ids)}
+    return [found[upload_id] for upload_id in ids]
+
+
+async def _copy(ctx: Context, upload: UploadInfo, parts: list[UploadInfo], limits: Limits) -> UploadInfo:
+    writer = Writer(ctx, upload, limits)
+    try:
+        for part in parts:
+            try:
+                await writer.copy(part.id, part.offset)
+            except DataLost as error:
+                raise UploadNotFound("The data of a partial upload is gone") from error
+        return await writer.commit(upload.length, finish=True)
+    finally:
+        await writer.close()
+
+
+@asynccontextmanager
+async def pinned(ctx: Context, ids: Iterable[str]) -> AsyncIterator[None]:
+    """Keep uploads from being removed. Waits for a removal that is already under way. Raises `UploadLocked`.
+
+    Pins are counted, so that one part may go into several final uploads at the same time. The lock of each part is
+    held only for the moment of pinning; a finished part cannot change otherwise.
+    """
+    unique = set(ids)
+    held: list[str] = []
+    try:
+        # Sorted, so that two finals that share parts cannot wait for each other.
+        for upload_id in sorted(unique):
+            lock = await ctx.locker.acquire(upload_id, timeout=ctx.policy.lock_timeout)
+            ctx.pins[upload_id] += 1
+            held.append(upload_id)
+            await lock.release()
+        yield
+    finally:
+        for upload_id in held:
+            ctx.pins[upload_id] -= 1
+            if not ctx.pins[upload_id]:
+                del ctx.pins[upload_id]

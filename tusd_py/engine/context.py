@@ -1,0 +1,48 @@
+"""What every verb of the engine works with."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tusd_py.abc import Body, Clock, DataStore, InfoStore, Locker
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Durability
+from tusd_py.models.upload import UploadInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """How careful and how patient an engine is. Every field has its setting."""
+
+    durability: Durability = Durability.PATCH
+    checkpoint_bytes: int = 16 * 1024 * 1024
+    """Inside a long body the offset is committed after so many bytes ..."""
+    checkpoint_interval: float = 2.0
+    """... or so many seconds, whichever comes first: what a crash in the middle may cost."""
+    lock_timeout: float = 5.0
+    """Seconds to wait for an upload that somebody else is using."""
+    silent_after: float = 1.0
+    """Seconds without a byte after which a HEAD may end a PATCH whose client has probably vanished."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """The rooms that meet in an engine, and what is going on in it right now."""
+
+    data: DataStore
+    info: InfoStore
+    locker: Locker
+    clock: Clock
+    policy: Policy
+    jobs_for: Callable[[UploadInfo], Sequence[Job]]
+    """The jobs that an upload owes when it finishes; they commit together with the finish."""
+    finished: Callable[[UploadInfo], None]
+    """Told after the finish of an upload was committed."""
+    receiving: dict[str, Body] = field(default_factory=dict)
+    """Bodies being read at this moment, by upload id."""
+    pins: Counter[str] = field(default_factory=Counter)
+    """Partial uploads being copied at this moment: they must not be removed."""
+    draining: bool = False
+    """Set when the server is going down: no new body is read."""

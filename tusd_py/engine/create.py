@@ -1,0 +1,92 @@
+"""POST: make a new upload, with or without its first bytes."""
+
+from __future__ import annotations
+
+import secrets
+
+from msgspec.structs import replace
+
+from tusd_py.abc import Body
+from tusd_py.engine.append import receive
+from tusd_py.engine.concat import assemble
+from tusd_py.engine.context import Context
+from tusd_py.engine.locking import writing
+from tusd_py.engine.terminate import remove
+from tusd_py.errors import ConnectionReset, ReadTimeout, ServerShutdown, TusError, UploadInterrupted
+from tusd_py.models.limits import Limits
+from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
+from tusd_py.protocol import rules
+from tusd_py.protocol.intents import Append, Create
+
+_CUT = (ConnectionReset, ReadTimeout, ServerShutdown, UploadInterrupted)
+
+
+async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+    """Make an upload and return it. When it returns, the upload survives what the durability level says.
+
+    An upload whose first bytes were refused is removed again, because its client never learns its URL (CWU-04);
+    one whose connection was cut stays and expires (CWU-10). Run it to its end: cancelling may leave an upload
+    that nobody knows, which expires.
+    """
+    if ctx.draining:
+        raise ServerShutdown
+    rules.check_create(intent, limits)
+    if intent.kind is UploadKind.FINAL:
+        return await assemble(ctx, new_upload(ctx, intent, limits), intent, limits)
+    upload = new_upload(ctx, intent, limits)
+    durability = ctx.policy.durability
+    durable = durability.syncs_finish if upload.is_finished else durability.syncs_progress
+    await ctx.data.create(upload.id, durable=durable)
+    jobs = ctx.jobs_for(upload) if upload.is_finished else ()
+    await ctx.info.insert(upload, durable=durable, jobs=jobs)
+    if upload.is_finished:
+        ctx.finished(upload)
+    if not intent.has_body:
+        return upload
+    try:
+        async with writing(ctx, upload.id, body):
+            return await _first_bytes(ctx, upload, intent, body, limits)
+    except _CUT:
+        raise
+    except TusError:
+        await remove(ctx, upload.id)
+        raise
+
+
+async def _first_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+    first = Append(
+        upload_id=upload.id,
+        offset=0,
+        checksum=intent.checksum,
+        has_body=True,
+        body_length=intent.body_length,
+        completion=intent.completion,
+    )
+    return await receive(ctx, upload, first, body, limits)
+
+
+def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:
+    """Return the record of a new upload under a new unguessable id (128 random bits)."""
+    now = ctx.clock.now()
+    expires = None if limits.expire_after is None else now + limits.expire_after
+    upload = UploadInfo(
+        id=secrets.token_hex(16),
+        kind=intent.kind,
+        length=intent.length,
+        metadata=intent.metadata,
+        concat=intent.concat,
+        parts=intent.parts,
+        created_at=now,
+        expires_at=expires,
+    )
+    if intent.kind is UploadKind.FINAL or intent.has_body:
+        return upload
+    if not rules.is_complete(intent.completion, 0, intent.length):
+        return upload
+    return _born_finished(upload, now)
+
+
+def _born_finished(upload: UploadInfo, now: float) -> UploadInfo:
+    # A finished partial is still a piece of an unfinished file, so it keeps its expiry (EXP-09).
+    expires = upload.expires_at if upload.kind is UploadKind.PARTIAL else None
+    return replace(upload, state=UploadState.FINISHED, finished_at=now, expires_at=expires)

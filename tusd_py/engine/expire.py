@@ -1,0 +1,124 @@
+"""Expiration: the sweeper removes what ran out of time, and finishes what a crash left half-done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tusd_py.engine.context import Context
+from tusd_py.engine.terminate import remove
+from tusd_py.errors import StoreError, UploadLocked
+from tusd_py.models.upload import UploadState, short
+from tusd_py.protocol import rules
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+CLOCK_JUMP = 3600.0
+"""Seconds by which the wall clock may leave the monotonic one between two sweeps before nothing is removed."""
+ORPHAN_AGE = 86400.0
+"""Data without a row is removed when it has not changed for so many seconds."""
+ORPHAN_SWEEP = 86400.0
+"""Seconds between two searches for data without a row."""
+
+
+async def recover(ctx: Context) -> int:
+    """Finish at start what a crash left half-done: removals and concatenations. Returns how many there were.
+
+    An `assembling` upload is removed: its client never got an answer and asks again (CAT-20).
+    """
+    states = (UploadState.DELETING, UploadState.ASSEMBLING)
+    done = 0
+    while leftovers := await ctx.info.list_uploads(limit=BATCH, states=states):
+        for upload in leftovers:
+            await remove(ctx, upload.id)
+        done += len(leftovers)
+    return done
+
+
+class Sweeper:
+    """Removes expired uploads for as long as it runs. Owned by the engine."""
+
+    def __init__(self, ctx: Context, interval: float) -> None:
+        self._ctx = ctx
+        self._interval = interval
+        self._wall = ctx.clock.now()
+        self._steady = ctx.clock.monotonic()
+        self._paused_until = float("-inf")
+        self._orphans_at = self._steady + interval
+
+    async def run(self) -> None:
+        """Sweep every `interval` seconds until cancelled. A failing sweep is logged and tried again."""
+        while True:
+            await asyncio.sleep(self._interval)
+            try:
+                await self.sweep()
+                if self._ctx.clock.monotonic() >= self._orphans_at:
+                    self._orphans_at = self._ctx.clock.monotonic() + ORPHAN_SWEEP
+                    await self.sweep_orphans()
+            except (StoreError, OSError):
+                log.exception("sweeping failed; trying again later", extra={"action": "sweep_failed"})
+
+    async def sweep(self) -> int:
+        """Remove every expired upload that nobody holds; return how many.
+
+        Never removes a finished upload, a locked one or a pinned part, nor anything while the clock looks wrong
+        (I13). Cancelling stops between two uploads.
+        """
+        if self._clock_jumped():
+            return 0
+        removed = 0
+        skipped: set[str] = set()
+        while True:
+            batch = await self._ctx.info.list_expired(self._ctx.clock.now(), limit=BATCH + len(skipped))
+            batch = [upload_id for upload_id in batch if upload_id not in skipped]
+            if not batch:
+                return removed
+            for upload_id in batch:
+                if await self._remove_expired(upload_id):
+                    removed += 1
+                else:
+                    skipped.add(upload_id)
+
+    async def sweep_orphans(self) -> int:
+        """Remove data that no upload owns, left by a crash between the two steps of a creation."""
+        removed = 0
+        older_than = self._ctx.clock.now() - ORPHAN_AGE
+        async for names in self._ctx.data.names(older_than=older_than):
+            for name in set(names) - await self._ctx.info.known(names):
+                await self._ctx.data.remove(name, durable=False)
+                removed += 1
+        if removed:
+            log.info("removed %d orphaned data files", removed, extra={"action": "orphans_removed"})
+        return removed
+
+    async def _remove_expired(self, upload_id: str) -> bool:
+        try:
+            lock = await self._ctx.locker.acquire(upload_id, timeout=0)
+        except UploadLocked:
+            return False
+        try:
+            upload = await self._ctx.info.get(upload_id)
+            if upload is None or self._ctx.pins[upload_id]:
+                return False
+            if not rules.is_gone(upload, self._ctx.clock.now()):
+                return False
+            await remove(self._ctx, upload_id)
+        finally:
+            await lock.release()
+        log.info("removed an expired upload", extra={"action": "upload_expired", "upload_id": short(upload_id)})
+        return True
+
+    def _clock_jumped(self) -> bool:
+        wall, steady = self._ctx.clock.now(), self._ctx.clock.monotonic()
+        drift = (wall - self._wall) - (steady - self._steady)
+        self._wall, self._steady = wall, steady
+        if abs(drift) > CLOCK_JUMP:
+            self._paused_until = steady + CLOCK_JUMP
+            log.warning(
+                "the clock jumped by %.0f s; nothing expires for %.0f s",
+                drift,
+                CLOCK_JUMP,
+                extra={"action": "clock_jumped"},
+            )
+        return steady < self._paused_until

@@ -1,0 +1,34 @@
+"""HEAD and GET: look at an upload without disturbing anybody who fills it."""
+
+from __future__ import annotations
+
+from tusd_py.abc import DataReader
+from tusd_py.engine.context import Context
+from tusd_py.engine.locking import settle
+from tusd_py.errors import UploadNotFound
+from tusd_py.models.upload import UploadInfo
+from tusd_py.protocol import rules
+
+
+async def inspect(ctx: Context, upload_id: str) -> UploadInfo:
+    """Return an upload; its offset is accepted by the very next append, unless a live one is still going on.
+
+    A PATCH that is receiving bytes is left alone and its committed offset is returned at once; one that has been
+    silent is ended first, so that what it sent counts (CORE-HEAD-10). Raises `UploadNotFound`, `UploadExpired`,
+    `UploadLocked`. Cancel-safe.
+    """
+    await settle(ctx, upload_id)
+    return rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
+
+
+async def open_download(ctx: Context, upload_id: str) -> tuple[UploadInfo, DataReader]:
+    """Open a finished upload for reading; the caller closes the reader.
+
+    Takes no lock: a finished upload cannot change, and what was opened stays readable when it is removed meanwhile
+    (GET-16). An unfinished upload is not found: a truncated 200 would look like a whole file (GET-03).
+    Raises `UploadNotFound`, `UploadExpired`, `DataLost`.
+    """
+    upload = rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
+    if not upload.is_finished:
+        raise UploadNotFound
+    return upload, await ctx.data.read_from(upload_id)

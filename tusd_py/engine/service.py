@@ -1,0 +1,140 @@
+"""The engine as its callers see it: start, verbs, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from tusd_py.abc import Body, Clock, DataReader, DataStore, InfoStore, Locker
+from tusd_py.engine import append, create, expire, read, terminate
+from tusd_py.engine.context import Context, Policy
+from tusd_py.errors import ServerShutdown
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Limits
+from tusd_py.models.upload import UploadInfo
+from tusd_py.protocol.intents import Append, Create
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class SystemClock(Clock):
+    """The operating system's time."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+        return time.monotonic()
+
+
+class Engine:
+    """Uploads, whatever the wire language: one engine may serve several mounts with different limits.
+
+    Changing verbs run as tasks of the engine: a request that is cancelled does not stop one half-way. Each raises
+    `TusError` kin, and nothing else that is expected.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: DataStore,
+        info: InfoStore,
+        locker: Locker,
+        policy: Policy | None = None,
+        clock: Clock | None = None,
+        sweep_interval: float = 60.0,
+        jobs_for: Callable[[UploadInfo], Sequence[Job]] = lambda _: (),
+        finished: Callable[[UploadInfo], None] = lambda _: None,
+    ) -> None:
+        self._ctx = Context(
+            data=data,
+            info=info,
+            locker=locker,
+            clock=clock or SystemClock(),
+            policy=policy or Policy(),
+            jobs_for=jobs_for,
+            finished=finished,
+        )
+        self._sweep_interval = sweep_interval
+        self._running: set[asyncio.Task[Any]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """How careful and patient this engine is."""
+        return self._ctx.policy
+
+    async def start(self) -> None:
+        """Open the stores, finish what a crash left, begin to sweep. Raises `StartupError`; destroys nothing."""
+        ctx = self._ctx
+        await ctx.data.open()
+        try:
+            await ctx.info.open()
+        except BaseException:
+            await ctx.data.close()
+            raise
+        if done := await expire.recover(ctx):
+            log.info("finished %d interrupted removals", done, extra={"action": "recovered"})
+        sweeper = expire.Sweeper(ctx, self._sweep_interval)
+        self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
+
+    def drain(self) -> None:
+        """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused."""
+        self._ctx.draining = True
+        for body in list(self._ctx.receiving.values()):
+            body.interrupt(ServerShutdown())
+
+    async def stop(self) -> None:
+        """Drain, wait for what is running, close the stores."""
+        self.drain()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.wait([self._sweeper])
+            self._sweeper = None
+        if self._running:
+            await asyncio.wait(set(self._running))
+        await self._ctx.info.close()
+        await self._ctx.data.close()
+
+    async def create(self, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+        """Make a new upload; see `tusd_py.engine.create`."""
+        return await self._run(create.create(self._ctx, intent, body, limits))
+
+    async def append(self, intent: Append, body: Body, limits: Limits) -> UploadInfo:
+        """Add bytes to an upload; see `tusd_py.engine.append`."""
+        return await self._run(append.append(self._ctx, intent, body, limits))
+
+    async def terminate(self, upload_id: str) -> None:
+        """Remove an upload; see `tusd_py.engine.terminate`."""
+        await self._run(terminate.terminate(self._ctx, upload_id))
+
+    async def inspect(self, upload_id: str) -> UploadInfo:
+        """Return an upload; see `tusd_py.engine.read.inspect`."""
+        return await read.inspect(self._ctx, upload_id)
+
+    async def open_download(self, upload_id: str) -> tuple[UploadInfo, DataReader]:
+        """Open a finished upload for reading; see `tusd_py.engine.read.open_download`."""
+        return await read.open_download(self._ctx, upload_id)
+
+    async def exists(self, upload_id: str) -> bool:
+        """Return whether an upload is known, in whatever state."""
+        return bool(await self._ctx.info.known([upload_id]))
+
+    async def _run(self, verb: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(verb)
+        self._running.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            # Whoever asked may be gone; an error nobody waits for is not worth a warning.
+            task.exception()

@@ -1,0 +1,143 @@
+"""Runs jobs: at least once, until they succeed, several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from tusd_py.abc import Clock, InfoStore, JobStore
+from tusd_py.jobs.registry import Registry, Task
+from tusd_py.jobs.retry import delay_after
+from tusd_py.models.finished import FinishedUpload
+from tusd_py.models.job import Job
+from tusd_py.models.upload import short
+from tusd_py.protocol.metadata import decode_text, parse_metadata
+
+log = logging.getLogger(__name__)
+
+CONCURRENCY = 4
+"""Jobs running at the same time."""
+IDLE = 60.0
+"""Seconds between two looks at the store when nothing is known to be due."""
+
+
+class Worker:
+    """Takes due jobs from the store and runs their tasks. One per store.
+
+    A job's row goes only after its task returned, so a crash at any moment means that it runs again, with the same
+    idempotency key.
+    """
+
+    def __init__(
+        self,
+        *,
+        jobs: JobStore,
+        info: InfoStore,
+        registry: Registry,
+        clock: Clock,
+        locate: Callable[[str], Path | None],
+    ) -> None:
+        self._jobs = jobs
+        self._info = info
+        self._registry = registry
+        self._clock = clock
+        self._locate = locate
+        self._wake = asyncio.Event()
+        self._active: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._unknown: set[str] = set()
+
+    def wake(self) -> None:
+        """Look for due jobs now; called when an upload has finished."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Run jobs until cancelled; running tasks are then cancelled too and run again after the next start."""
+        try:
+            while True:
+                self._wake.clear()
+                await self._start_due()
+                try:
+                    async with asyncio.timeout(await self._pause()):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            for task in self._active.values():
+                task.cancel()
+            if self._active:
+                await asyncio.wait(set(self._active.values()))
+
+    async def _start_due(self) -> None:
+        room = CONCURRENCY - len(self._active)
+        if room <= 0:
+            return
+        limit = room + len(self._active) + len(self._unknown)
+        for job in await self._jobs.due_jobs(self._clock.now(), limit=limit):
+            task = self._registry.get(job.task)
+            key = (job.upload_id, job.task)
+            if task is None:
+                await self._set_aside(job)
+            elif key not in self._active and len(self._active) < CONCURRENCY:
+                running = asyncio.create_task(self._attempt(job, task), name=f"tusd-py job {job.task}")
+                self._active[key] = running
+                running.add_done_callback(partial(self._ended, key))
+
+    def _ended(self, key: tuple[str, str], ended: asyncio.Task[None]) -> None:
+        del self._active[key]
+        if not ended.cancelled() and (error := ended.exception()):
+            # The row could not be updated; it is still due and the job runs again.
+            log.error("job bookkeeping failed", exc_info=error, extra={"action": "job_lost_track"})
+        self.wake()
+
+    async def _set_aside(self, job: Job) -> None:
+        """Keep a job whose task is not registered (any more, or yet), and look again much later."""
+        if job.task not in self._unknown:
+            self._unknown.add(job.task)
+            log.warning("no task is named %r; its jobs wait", job.task, extra={"action": "job_unknown"})
+        await self._jobs.retry_job(replace(job, scheduled_at=self._clock.now() + 3600.0))
+
+    async def _pause(self) -> float:
+        if len(self._active) >= CONCURRENCY:
+            return IDLE
+        at = await self._jobs.next_job_at()
+        if at is None or self._active:
+            # Rows of running jobs are still there; the end of one wakes us.
+            return IDLE
+        return min(max(at - self._clock.now(), 0.0), IDLE)
+
+    async def _attempt(self, job: Job, task: Task) -> None:
+        job = replace(job, attempt=job.attempt + 1)
+        try:
+            upload = await self._info.get(job.upload_id)
+            if upload is not None and upload.is_finished:
+                await task(
+                    FinishedUpload(
+                        id=upload.id,
+                        length=upload.offset,
+                        metadata=decode_text(parse_metadata(upload.metadata)),
+                        path=self._locate(upload.id),
+                        created_at=upload.created_at,
+                        finished_at=upload.finished_at or upload.created_at,
+                        attempt=job.attempt,
+                        idempotency_key=f"{job.upload_id}:{job.task}",
+                    )
+                )
+        except Exception as error:
+            delay = delay_after(job.attempt, random.random())
+            log.exception(
+                "job %s failed at attempt %d; trying again in %.0f s",
+                job.task,
+                job.attempt,
+                delay,
+                extra={"action": "job_failed", "upload_id": short(job.upload_id)},
+            )
+            message = f"{type(error).__name__}: {error}"[:1000]
+            await self._jobs.retry_job(replace(job, error=message, scheduled_at=self._clock.now() + delay))
+        else:
+            await self._jobs.complete_job(job)

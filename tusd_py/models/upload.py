@@ -1,0 +1,90 @@
+"""What is known of an upload, except its bytes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+
+def short(upload_id: str) -> str:
+    """Return what a log may say of an id: enough to find the upload, not enough to use it (reliability 5.2, row 21)."""
+    return upload_id[:8]
+
+
+class UploadKind(StrEnum):
+    """The part an upload plays in concatenation (tus 1.0.0, Concatenation)."""
+
+    SINGLE = "single"
+    PARTIAL = "partial"
+    FINAL = "final"
+
+
+class UploadState(StrEnum):
+    """Where an upload stands in its life.
+
+    `open` takes bytes; `assembling` is a final upload whose parts are being copied; `finished` is immutable;
+    `deleting` is on its way out: its data is being removed, and it is unknown to clients.
+    """
+
+    OPEN = "open"
+    ASSEMBLING = "assembling"
+    FINISHED = "finished"
+    DELETING = "deleting"
+
+
+class UploadInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything known of an upload except its bytes. Changed by copy (`msgspec.structs.replace`)."""
+
+    id: str
+    """Unguessable name, the last segment of the upload URL."""
+    kind: UploadKind = UploadKind.SINGLE
+    state: UploadState = UploadState.OPEN
+    offset: int = 0
+    """Bytes acknowledged. The only truth: never derived from the size of the data file, never goes back."""
+    synced_offset: int = 0
+    """Bytes known to survive a power cut; `offset` falls back to it after an unclean boot at the weaker levels."""
+    length: int | None = None
+    """Declared total in bytes; None while deferred."""
+    metadata: str = ""
+    """The `Upload-Metadata` header, verbatim. Empty when the client sent none."""
+    concat: str | None = None
+    """The `Upload-Concat` header, verbatim."""
+    parts: tuple[str, ...] = ()
+    """Ids of the partial uploads of a final one, in order."""
+    epoch: int = 0
+    """Fence: raised by every writer; a writer with an older number can change nothing."""
+    created_at: float = 0.0
+    """Seconds since the Unix epoch."""
+    expires_at: float | None = None
+    """Seconds since the Unix epoch; None = never."""
+    finished_at: float | None = None
+    """Seconds since the Unix epoch; None = not finished. Stored, not derived from offset == length."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every byte arrived and the upload is immutable."""
+        return self.state is UploadState.FINISHED
+
+    def is_expired(self, now: float) -> bool:
+        """Whether its time ran out at `now` (seconds since the Unix epoch)."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """One step forward of one upload, as an info store commits it: a compare-and-set with a fence."""
+
+    upload_id: str
+    fence: int
+    """The writer's number: the epoch it read under the lock, plus one."""
+    expected: int
+    """The offset that must be stored for the step to be taken."""
+    offset: int
+    """The offset afterwards; never smaller than `expected`."""
+    synced_offset: int
+    """How many of these bytes are known to survive a power cut."""
+    length: int | None
+    """Declared total afterwards; an upload whose length is known never becomes deferred again."""
+    expires_at: float | None
+    finished_at: float | None = None
+    """Set only by the step that finishes the upload."""

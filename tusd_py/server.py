@@ -1,0 +1,90 @@
+"""Our own server process: one application, one listening socket, signals, a clean end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from tusd_py.assembly import build
+from tusd_py.embed import setup
+from tusd_py.errors import StartupError
+from tusd_py.settings import Settings
+from tusd_py.web.access import AccessLogger
+
+log = logging.getLogger(__name__)
+
+MAX_HEADER_FIELD = 128 * 1024
+"""Longest header field taken, in bytes: metadata and lists of partial uploads are long (CRE-META-10, CAT-17)."""
+MAX_REQUEST_LINE = 8190
+"""Longest request line taken, in bytes."""
+
+
+async def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then end cleanly: running uploads keep what arrived and get 503.
+
+    `ready` is called with the URL for uploads once the server listens. A second signal ends the process at once.
+    Raises `StartupError`.
+    """
+    app = web.Application()
+    tus = build(settings)
+    setup(app, settings.base_path, tus=tus)
+    runner = web.AppRunner(
+        app,
+        handle_signals=False,
+        shutdown_timeout=settings.shutdown_timeout,
+        access_log_class=AccessLogger,
+        # aiohttp's defaults are for pages, not for uploads (reliability 0 and 5.1).
+        auto_decompress=False,
+        keepalive_timeout=settings.keep_alive_timeout,
+        handler_cancellation=False,
+        max_field_size=MAX_HEADER_FIELD,
+        max_line_size=MAX_REQUEST_LINE,
+    )
+    await runner.setup()
+    try:
+        ended = _end_on_signal()
+        url = await _listen(runner, settings)
+        log.info(
+            "serving %s (durability %s)",
+            url,
+            settings.durability,
+            extra={"action": "started", "durability": str(settings.durability)},
+        )
+        ready(url)
+        await ended.wait()
+        log.info("shutting down", extra={"action": "stopping"})
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: Settings) -> str:
+    """Open the socket; return the URL under which uploads go."""
+    try:
+        if settings.unix_socket is not None:
+            await web.UnixSite(runner, settings.unix_socket).start()
+            return f"http://unix:{settings.unix_socket}:{settings.base_path}"
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        raise StartupError(f"cannot listen: {error.strerror or error}") from error
+    host, port = runner.addresses[0][:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}{settings.base_path}"
+
+
+def _end_on_signal() -> asyncio.Event:
+    ended = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if ended.is_set():
+            # Everything acknowledged is committed; the rest is what a kill would lose too.
+            os._exit(128 + number)
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end, number)
+    return ended

@@ -1,0 +1,88 @@
+"""Where values come from: flag, then `TUSD_PY_*` environment, then TOML file, then default."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tusd_py.settings.doc import Declared, SettingsError, suggest
+
+PREFIX = "TUSD_PY_"
+CONFIG_FLAG = "--config"
+CONFIG_VARIABLE = "TUSD_PY_CONFIG"
+DEFAULT = "default"
+
+
+class Merged(msgspec.Struct, frozen=True):
+    """Values as they were written, and where each was."""
+
+    values: Mapping[str, object]
+    origins: Mapping[str, str]
+    """By name of every setting: a flag, a variable, a key and its file, or `default`."""
+
+    def written(self, name: str) -> str:
+        """Return where somebody wrote a setting down; empty when nobody did."""
+        origin = self.origins.get(name, DEFAULT)
+        return "" if origin == DEFAULT else origin
+
+
+def merge(
+    declared: Sequence[Declared],
+    *,
+    flags: Mapping[str, object],
+    environ: Mapping[str, str] | None,
+    config: Path | None,
+) -> Merged:
+    """Collect what was set, the strongest source last.
+
+    Args:
+        flags: values by setting name; only those that were given.
+        environ: None = that of the process.
+        config: a TOML file; without one, `TUSD_PY_CONFIG` may name it.
+
+    Raises:
+        SettingsError: a variable or a key is unknown, or the file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    by_variable = _from_environ(declared, environ)
+    named_by_variable = not config and bool(environ.get(CONFIG_VARIABLE))
+    config = config or (Path(environ[CONFIG_VARIABLE]) if named_by_variable else None)
+    by_file = _from_toml(declared, config, CONFIG_VARIABLE if named_by_variable else CONFIG_FLAG) if config else {}
+    origins = {setting.name: DEFAULT for setting in declared}
+    origins |= {name: f"{name} in {config}" for name in by_file}
+    origins |= {setting.name: setting.variable for setting in declared if setting.name in by_variable}
+    origins |= {setting.name: setting.flag for setting in declared if setting.name in flags}
+    return Merged(values={**by_file, **by_variable, **flags}, origins=origins)
+
+
+def _from_environ(declared: Sequence[Declared], environ: Mapping[str, str]) -> dict[str, object]:
+    """Return what the environment sets. An empty variable counts as not set: that is how templates leave one out."""
+    names = {setting.variable: setting.name for setting in declared}
+    found: dict[str, object] = {}
+    for variable, value in environ.items():
+        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+            continue
+        if variable not in names:
+            proposal = suggest(variable, [*names, CONFIG_VARIABLE], PREFIX)
+            raise SettingsError(variable, f"there is no such setting{proposal}")
+        if value:
+            found[names[variable]] = value
+    return found
+
+
+def _from_toml(declared: Sequence[Declared], path: Path, origin: str) -> dict[str, object]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError("config", f"{path} cannot be read: {error.strerror}", origin) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError("config", f"{path} is not a TOML file: {error}", origin) from None
+    names = [setting.name for setting in declared]
+    for key in content:
+        if key not in names:
+            raise SettingsError(key, f"there is no such setting{suggest(key, names)}", f"{key!r} in {path}")
+    return content

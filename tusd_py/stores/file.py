@@ -1,0 +1,229 @@
+"""Uploads as sparse files on a local file system."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from aiofiles.os import wrap
+
+from tusd_py.abc import Data, DataReader, DataStore, Digest
+from tusd_py.errors import DataLost, InsufficientStorage, StartupError
+from tusd_py.stores import posix
+from tusd_py.stores.posix import Descriptor, Root
+
+T = TypeVar("T")
+
+COPY_STEP = 64 * 1024 * 1024
+"""Bytes copied in one go on a thread; a copy can be cancelled between two steps."""
+NAMES_BATCH = 500
+SHARDS_BATCH = 64
+
+
+async def _on_thread(executor: Executor, func: Callable[..., T], *args: object) -> T:
+    """Run a blocking function on a store's thread. Cancelling does not stop it once it has begun."""
+    return await wrap(func)(*args, executor=executor)
+
+
+async def _to_the_end(work: Awaitable[None]) -> None:
+    """Await something that must not be left half-way; a cancellation counts only afterwards."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            if task.cancelled():
+                raise
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
+
+
+class FileData(Data):
+    """One open file. Methods may be called concurrently, `close` waits for all of them.
+
+    After a failed `sync` or `seal` this handle stores and syncs nothing any more: the kernel has called the pages
+    clean that it could not write, so a second attempt would succeed without having done anything (I9).
+    """
+
+    def __init__(self, root: Root, executor: Executor, upload_id: str, descriptor: Descriptor) -> None:
+        self._root = root
+        self._executor = executor
+        self._upload_id = upload_id
+        self._descriptor = descriptor
+        self._broken: OSError | None = None
+
+    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+        """Store buffers; see `tusd_py.abc.Data.write`. Hashing happens on the thread too."""
+        self._check()
+        await _on_thread(self._executor, posix.write_buffers, self._descriptor, offset, buffers, digest)
+
+    async def copy(self, offset: int, source_id: str, length: int) -> None:
+        """Copy from a finished upload; see `tusd_py.abc.Data.copy`. Shares blocks where the file system can."""
+        self._check()
+        source, found = await _on_thread(self._executor, _open_to_read, self._root, source_id)
+        try:
+            if found.st_size < length:
+                raise DataLost("The stored data of a partial upload is too short")
+            done = 0
+            while done < length:
+                step = min(COPY_STEP, length - done)
+                try:
+                    count = await _on_thread(
+                        self._executor, posix.copy_range, source, done, self._descriptor, offset + done, step
+                    )
+                except InsufficientStorage as error:
+                    raise InsufficientStorage(written=done) from error
+                if count == 0:
+                    raise DataLost("The stored data of a partial upload became too short")
+                done += count
+        finally:
+            await _to_the_end(_on_thread(self._executor, source.close))
+
+    async def sync(self) -> None:
+        """Bring the bytes to stable storage; see `tusd_py.abc.Data.sync`."""
+        self._check()
+        try:
+            await _on_thread(self._executor, posix.sync, self._descriptor)
+        except OSError as error:
+            self._broken = error
+            raise
+
+    async def seal(self, length: int, *, durable: bool) -> None:
+        """Cut to `length`, and sync bytes and name; see `tusd_py.abc.Data.seal`."""
+        self._check()
+        try:
+            await _on_thread(self._executor, self._root.seal, self._upload_id, self._descriptor, length, durable)
+        except OSError as error:
+            self._broken = error
+            raise
+
+    async def truncate(self, length: int) -> None:
+        """Drop everything beyond `length`."""
+        await _on_thread(self._executor, posix.truncate, self._descriptor, length)
+
+    async def close(self) -> None:
+        """Close the file when no thread uses it any more. A cancellation takes effect only after that.
+
+        Whoever holds the upload's lock may thus release it afterwards: no late write can come from here.
+        """
+        await _to_the_end(_on_thread(self._executor, self._descriptor.close))
+
+    def _check(self) -> None:
+        if self._broken is not None:
+            raise OSError(self._broken.errno, "An earlier sync of this data failed") from self._broken
+
+
+class FileReader(DataReader):
+    """One file open for reading."""
+
+    def __init__(self, executor: Executor, descriptor: Descriptor, found: os.stat_result) -> None:
+        self._executor = executor
+        self._descriptor = descriptor
+        self.size = found.st_size
+        self.modified_at = found.st_mtime
+
+    def fileno(self) -> int:
+        """Return the file descriptor; it is good until `close`."""
+        return self._descriptor.number
+
+    async def read(self, offset: int, count: int) -> bytes:
+        """Return at most `count` bytes from `offset`; empty at the end."""
+        return await _on_thread(self._executor, posix.read, self._descriptor, offset, count)
+
+    async def close(self) -> None:
+        """Close the file when no thread uses it any more. A cancellation takes effect only after that."""
+        await _to_the_end(_on_thread(self._executor, self._descriptor.close))
+
+
+class FileDataStore(DataStore):
+    """Sparse files `<root>/<first two characters of the id>/<id>`, written at absolute offsets.
+
+    No space is reserved. The size of a file says nothing: bytes beyond the acknowledged offset are garbage. All
+    blocking calls run on the store's own threads. Needs a local file system whose `fsync` tells the truth.
+    """
+
+    def __init__(self, root: Path, *, threads: int = 8) -> None:
+        """Remember the place; `open` uses it.
+
+        Args:
+            root: directory of the data, made with mode 0700 when it is not there (its parent must be).
+            threads: how many disk operations may run at once.
+        """
+        self._path = root
+        self._threads = threads
+        self._executor: ThreadPoolExecutor | None = None
+        self._root: Root | None = None
+
+    async def open(self) -> None:
+        """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
+        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="tusd-py-data")
+        try:
+            self._root = await _on_thread(executor, Root, self._path)
+        except OSError as error:
+            executor.shutdown()
+            raise StartupError(f"The data directory {self._path} cannot be used: {error.strerror}") from error
+        self._executor = executor
+
+    async def close(self) -> None:
+        """Wait for what runs on the threads and end them. Close all data before. Safe to call twice."""
+        executor, self._executor = self._executor, None
+        root, self._root = self._root, None
+        if executor is not None and root is not None:
+            await _to_the_end(wrap(executor.shutdown)())
+            root.close()
+
+    async def create(self, upload_id: str, *, durable: bool) -> None:
+        """Make an empty file; see `tusd_py.abc.DataStore.create`. Cancelling may leave the file."""
+        root, executor = self._opened()
+        await _on_thread(executor, root.create, upload_id, durable)
+
+    async def write_to(self, upload_id: str) -> FileData:
+        """Open a file for writing; see `tusd_py.abc.DataStore.write_to`."""
+        root, executor = self._opened()
+        descriptor, _ = await _on_thread(executor, _open_to_write, root, upload_id)
+        return FileData(root, executor, upload_id, descriptor)
+
+    async def read_from(self, upload_id: str) -> FileReader:
+        """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""
+        root, executor = self._opened()
+        descriptor, found = await _on_thread(executor, _open_to_read, root, upload_id)
+        return FileReader(executor, descriptor, found)
+
+    async def remove(self, upload_id: str, *, durable: bool) -> None:
+        """Remove a file; see `tusd_py.abc.DataStore.remove`. Cancelling does not stop it once it has begun."""
+        root, executor = self._opened()
+        await _on_thread(executor, root.remove, upload_id, durable)
+
+    async def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
+        """Yield the ids of files last written before `older_than`. Whatever is not named like an upload is skipped."""
+        root, executor = self._opened()
+        shards = await _on_thread(executor, root.shards)
+        for start in range(0, len(shards), SHARDS_BATCH):
+            chosen = shards[start : start + SHARDS_BATCH]
+            found = await _on_thread(executor, root.changed_before, chosen, older_than)
+            for first in range(0, len(found), NAMES_BATCH):
+                yield found[first : first + NAMES_BATCH]
+
+    def locate(self, upload_id: str) -> Path:
+        """Return where an upload's bytes are, for programs that are handed a finished file."""
+        return self._path / upload_id[:2] / upload_id
+
+    def _opened(self) -> tuple[Root, ThreadPoolExecutor]:
+        if self._root is None or self._executor is None:
+            raise RuntimeError("The data store is not open")
+        return self._root, self._executor
+
+
+def _open_to_write(root: Root, upload_id: str) -> tuple[Descriptor, os.stat_result]:
+    return root.open(upload_id, write=True)
+
+
+def _open_to_read(root: Root, upload_id: str) -> tuple[Descriptor, os.stat_result]:
+    return root.open(upload_id, write=False)

@@ -1,0 +1,287 @@
+"""Files below one directory, reached through directory descriptors only. Blocking: runs on a store's threads.
+
+Nothing here follows a symbolic link below the root, opens anything but a plain file with a single name, or trusts
+a name (reliability 5.2, rows 16 to 20). Modes do not depend on the umask.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from tusd_py.abc import Digest
+from tusd_py.errors import DataLost, InsufficientStorage, UploadExists, UploadNotFound
+
+NAME = re.compile(r"[A-Za-z0-9_-]{3,128}")
+SHARD = re.compile(r"[A-Za-z0-9_-]{2}")
+FILE_MODE = 0o600
+DIRECTORY_MODE = 0o700
+IOV_MAX = 1024
+COPY_BUFFER = 1024 * 1024
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: opening a FIFO that somebody planted must not hang. It changes nothing for plain files.
+_PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NOT_A_PLAIN_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV})
+_CANNOT_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+class Descriptor:
+    """A file descriptor that threads share: it is closed only when none of them is using it.
+
+    A cancelled coroutine cannot stop its thread. Were the descriptor closed under it, the thread would go on
+    writing to whatever file gets the number next.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._users = 0
+        self._closing = False
+        self._changed = threading.Condition()
+
+    @property
+    def number(self) -> int:
+        """The descriptor itself, for whoever guarantees that it stays open meanwhile."""
+        return self._fd
+
+    @contextmanager
+    def use(self) -> Iterator[int]:
+        """Keep the descriptor open for the time of the block. Raises `OSError` (EBADF) when it is closed."""
+        with self._changed:
+            if self._closing:
+                raise OSError(errno.EBADF, "The upload's data was closed")
+            self._users += 1
+        try:
+            yield self._fd
+        finally:
+            with self._changed:
+                self._users -= 1
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """Refuse new users, wait for those at work, then close. Safe to call twice."""
+        with self._changed:
+            self._closing = True
+            self._changed.wait_for(lambda: self._users == 0)
+            fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __del__(self) -> None:
+        # The caller of an open was cancelled while a thread opened the file: nobody else has the number.
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.close(self._fd)
+
+
+class Root:
+    """The directory below which all data lives: `<root>/<first two characters of the id>/<id>`."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open the directory, making it when it is not there. Raises `OSError`."""
+        try:
+            os.mkdir(path, DIRECTORY_MODE)
+        except FileExistsError:
+            made = False
+        else:
+            made = True
+        self._fd = os.open(path, _DIRECTORY)
+        if made:
+            os.fchmod(self._fd, DIRECTORY_MODE)
+            _sync_directory(os.path.dirname(os.path.abspath(path)))
+        # Shards whose own names are known to be on stable storage, so that the root is synced once for each.
+        self._synced: set[str] = set()
+
+    def close(self) -> None:
+        """Give the directory back."""
+        os.close(self._fd)
+
+    def create(self, upload_id: str, durable: bool) -> None:
+        """Make an empty file. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
+        _check_name(upload_id)
+        try:
+            with self._shard(upload_id, make=True) as shard:
+                fd = os.open(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, FILE_MODE, dir_fd=shard)
+                try:
+                    os.fchmod(fd, FILE_MODE)
+                finally:
+                    os.close(fd)
+                if durable:
+                    self._sync_name(upload_id, shard)
+        except FileExistsError as error:
+            raise UploadExists from error
+        except OSError as error:
+            raise _translated(error) from error
+
+    def open(self, upload_id: str, *, write: bool) -> tuple[Descriptor, os.stat_result]:
+        """Open a file. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
+        _check_name(upload_id)
+        try:
+            with self._shard(upload_id) as shard:
+                fd = os.open(upload_id, (os.O_RDWR if write else os.O_RDONLY) | _PLAIN, dir_fd=shard)
+        except OSError as error:
+            if error.errno in _NOT_A_PLAIN_FILE:
+                raise DataLost("The stored data is not there or is not a plain file") from error
+            raise
+        descriptor = Descriptor(fd)
+        found = os.fstat(fd)
+        # A second name would let somebody else write into a finished upload.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            descriptor.close()
+            raise DataLost("The stored data is not a plain file with a single name")
+        return descriptor, found
+
+    def remove(self, upload_id: str, durable: bool) -> None:
+        """Remove a file; none is fine. Raises `OSError`."""
+        _check_name(upload_id)
+        with suppress(FileNotFoundError), self._shard(upload_id) as shard:
+            with suppress(FileNotFoundError):
+                os.unlink(upload_id, dir_fd=shard)
+            if durable:
+                os.fsync(shard)
+
+    def seal(self, upload_id: str, data: Descriptor, length: int, durable: bool) -> None:
+        """Make a file exactly `length` bytes; with `durable` also safe. Raises `DataLost`, `OSError`."""
+        with data.use() as fd:
+            size = os.fstat(fd).st_size
+            if size < length:
+                raise DataLost(f"The stored data has {size} bytes instead of {length}")
+            if size > length:
+                os.ftruncate(fd, length)
+            if durable:
+                os.fdatasync(fd)
+                with self._shard(upload_id) as shard:
+                    self._sync_name(upload_id, shard)
+
+    def shards(self) -> list[str]:
+        """Return the names of all shards."""
+        return sorted(filter(SHARD.fullmatch, os.listdir(self._fd)))
+
+    def changed_before(self, shards: Sequence[str], moment: float) -> list[str]:
+        """Return the ids of files in some shards that were last written before `moment`."""
+        found = []
+        for name in shards:
+            # A shard that is no directory, or is gone meanwhile, holds nothing of ours.
+            with (
+                suppress(FileNotFoundError, NotADirectoryError),
+                self._shard(name) as shard,
+                os.scandir(shard) as entries,
+            ):
+                found += [entry.name for entry in entries if _is_older(entry, name, moment)]
+        return found
+
+    @contextmanager
+    def _shard(self, upload_id: str, *, make: bool = False) -> Iterator[int]:
+        name = upload_id[:2]
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
+        except FileNotFoundError:
+            if not make:
+                raise
+            with suppress(FileExistsError):
+                os.mkdir(name, DIRECTORY_MODE, dir_fd=self._fd)
+            fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
+            os.fchmod(fd, DIRECTORY_MODE)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
+
+    def _sync_name(self, upload_id: str, shard: int) -> None:
+        os.fsync(shard)
+        name = upload_id[:2]
+        # Not only by whoever made the shard: a second upload in it may be acknowledged before the first.
+        if name not in self._synced:
+            os.fsync(self._fd)
+            self._synced.add(name)
+
+
+def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None) -> None:
+    """Write buffers behind each other at `offset` and feed them to `digest`. Raises `InsufficientStorage`."""
+    rest = [memoryview(buffer) for buffer in buffers if buffer]
+    written = index = 0
+    with data.use() as fd:
+        try:
+            while index < len(rest):
+                count = os.pwritev(fd, rest[index : index + IOV_MAX], offset + written)
+                if count == 0:
+                    raise OSError(errno.EIO, "The file takes no more bytes")
+                written += count
+                while index < len(rest) and count >= len(rest[index]):
+                    count -= len(rest[index])
+                    index += 1
+                if count:
+                    rest[index] = rest[index][count:]
+        except OSError as error:
+            raise _translated(error, written) from error
+        if digest is not None:
+            for buffer in buffers:
+                digest.update(buffer)
+
+
+def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, count: int) -> int:
+    """Copy at most `count` bytes, inside the kernel where it can; return how many, 0 at the source's end.
+
+    Raises `InsufficientStorage`, `OSError`.
+    """
+    with source.use() as readable, target.use() as writable:
+        try:
+            return os.copy_file_range(readable, writable, count, start, offset)
+        except OSError as error:
+            if error.errno not in _CANNOT_COPY:
+                raise _translated(error) from error
+        chunk = os.pread(readable, min(count, COPY_BUFFER), start)
+    write_buffers(target, offset, [chunk], None)
+    return len(chunk)
+
+
+def sync(data: Descriptor) -> None:
+    """Bring the bytes of a file, and what is needed to find them, to stable storage."""
+    with data.use() as fd:
+        os.fdatasync(fd)
+
+
+def truncate(data: Descriptor, length: int) -> None:
+    """Cut a file off at `length`; never makes it longer."""
+    with data.use() as fd:
+        if os.fstat(fd).st_size > length:
+            os.ftruncate(fd, length)
+
+
+def read(data: Descriptor, offset: int, count: int) -> bytes:
+    """Return at most `count` bytes from `offset`."""
+    with data.use() as fd:
+        return os.pread(fd, count, offset)
+
+
+def _is_older(entry: os.DirEntry[str], shard: str, moment: float) -> bool:
+    if not NAME.fullmatch(entry.name) or entry.name[:2] != shard:
+        return False
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime < moment
+    except FileNotFoundError:
+        return False
+
+
+def _check_name(upload_id: str) -> None:
+    # The dialects check ids; this is the last door before the file system.
+    if not NAME.fullmatch(upload_id):
+        raise UploadNotFound
+
+
+def _translated(error: OSError, written: int = 0) -> InsufficientStorage | OSError:
+    return InsufficientStorage(written=written) if error.errno in _FULL else error
+
+
+def _sync_directory(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

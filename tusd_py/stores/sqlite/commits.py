@@ -1,0 +1,205 @@
+"""Group commit: whatever waits while a commit is syncing shares the next one (performance: section 3)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tusd_py.errors import InsufficientStorage, StoreError
+from tusd_py.stores.sqlite.ballast import Ballast, is_full, wants_room
+from tusd_py.stores.sqlite.database import Database, first_column
+from tusd_py.stores.sqlite.queries import QUERIES
+
+log = logging.getLogger(__name__)
+
+GROUP_LIMIT = 1000
+"""Most callers that share a commit: bounds the memory of a group and the wait of its members."""
+STOW_INTERVAL = 30.0
+"""Seconds between two attempts to have ballast again."""
+_REMOVALS = frozenset({"mark_deleting", "delete_upload"})
+_FAILED = "The server could not store what it knows of the upload; ask for its offset and try again"
+
+
+class Change:
+    """What one caller wants to have changed, of one upload: all of it or nothing.
+
+    Each step is a statement and a row for it. When the first step changes nothing, the others are not taken.
+    """
+
+    __slots__ = ("done", "durable", "key", "steps")
+
+    def __init__(self, key: str, steps: Sequence[tuple[str, Any]], *, durable: bool) -> None:
+        self.key = key
+        self.durable = durable
+        # Encoded here, where an error is the caller's own.
+        self.steps = [(name, msgspec.json.encode(row)) for name, row in steps]
+        self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    @property
+    def removes(self) -> bool:
+        """Whether it gives space back."""
+        return self.steps[0][0] in _REMOVALS
+
+    def succeed(self, changed: bool) -> None:
+        """Answer the caller, unless it is gone."""
+        if not self.done.done():
+            self.done.set_result(changed)
+
+    def fail(self, error: Exception) -> None:
+        """Answer the caller with an error, unless it is gone."""
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class _CommitFailed(Exception):
+    """COMMIT itself failed: nobody knows what a crash would leave."""
+
+
+class Commits:
+    """Takes changes from callers and commits them in groups, one after the other, until it is closed."""
+
+    def __init__(self, database: Database, ballast: Ballast) -> None:
+        self.committed = 0
+        """Transactions so far; with many callers far fewer than changes."""
+        self._database = database
+        self._ballast = ballast
+        self._waiting: list[Change] = []
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._stowed_at = asyncio.get_running_loop().time()
+        self._task = asyncio.create_task(self._run(), name="tusd-py group commit")
+
+    async def change(self, key: str, *steps: tuple[str, Any], durable: bool) -> bool:
+        """Return whether the first step changed something, after all of it is committed.
+
+        Cancelling leaves the change undone or done. Raises `StoreError` kin.
+        """
+        if self._closing:
+            raise StoreError("The info store is closed")
+        change = Change(key, steps, durable=durable)
+        self._waiting.append(change)
+        self._wake.set()
+        return await change.done
+
+    async def close(self) -> None:
+        """Commit what waits, then stop."""
+        self._closing = True
+        self._wake.set()
+        await self._task
+
+    async def _run(self) -> None:
+        while not (self._closing and not self._waiting):
+            await self._wake.wait()
+            self._wake.clear()
+            while group := self._next_group():
+                try:
+                    await self._commit(group)
+                except Exception:
+                    # Whatever it was: the writer must go on, and nobody may wait for ever.
+                    log.exception("a group of changes failed", extra={"action": "commit_failed"})
+                    await self._database.drop_writer()
+                    _fail(group)
+                await self._stow()
+
+    def _next_group(self) -> list[Change]:
+        group: dict[str, Change] = {}
+        rest = []
+        for change in self._waiting:
+            if change.done.done():
+                continue
+            # A second change of one upload waits for the next group: a set statement sees each row once.
+            if change.key in group or len(group) >= GROUP_LIMIT:
+                rest.append(change)
+            else:
+                group[change.key] = change
+        self._waiting = rest
+        return list(group.values())
+
+    async def _commit(self, group: list[Change]) -> None:
+        """Commit a group and answer its callers; when it fails, see to it that one change hurts no other."""
+        try:
+            changed = await self._transact(group)
+        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
+            await self._database.rollback()
+            await self._commit_alone(group, error)
+        except (sqlite3.Error, _CommitFailed) as error:
+            await self._recover(group, error)
+        else:
+            for change in group:
+                change.succeed(change.key in changed)
+
+    async def _commit_alone(self, group: list[Change], error: Exception) -> None:
+        if len(group) == 1:
+            log.error("a change was refused: %s", error, extra={"action": "change_refused"})
+            _fail(group, error)
+            return
+        for change in group:
+            await self._commit([change])
+
+    async def _recover(self, group: list[Change], error: Exception) -> None:
+        # What an error of the disk left in the connection is not worth knowing: closing it rolls back, and the
+        # next one reads everything again.
+        await self._database.drop_writer()
+        cause = _cause(error)
+        removes = any(change.removes for change in group)
+        if removes and wants_room(cause) and await asyncio.to_thread(self._ballast.drop):
+            self._stowed_at = asyncio.get_running_loop().time()
+            await self._commit(group)
+            return
+        if is_full(cause):
+            await self._commit_alone(group, error)
+            return
+        log.error("storing a group of changes failed: %s", error, extra={"action": "commit_failed"})
+        _fail(group, error)
+
+    async def _transact(self, group: list[Change]) -> set[str]:
+        """Run a group in one transaction; return the keys of those changes whose first step changed something."""
+        writer = await self._database.writer(durable=any(change.durable for change in group))
+        firsts: dict[str, list[tuple[str, bytes]]] = {}
+        laters: dict[str, list[tuple[str, bytes]]] = {}
+        for change in group:
+            for index, (name, row) in enumerate(change.steps):
+                (laters if index else firsts).setdefault(name, []).append((change.key, row))
+        changed: set[str] = set()
+        for name in QUERIES:
+            rows = [row for _, row in firsts.get(name, ())]
+            if rows:
+                # The first of them begins the transaction (isolation level IMMEDIATE).
+                changed |= first_column(await writer.execute_fetchall(QUERIES[name], _as_list(rows)))
+            rows = [row for key, row in laters.get(name, ()) if key in changed]
+            if rows:
+                await writer.execute_fetchall(QUERIES[name], _as_list(rows))
+        try:
+            await writer.commit()
+        except sqlite3.Error as error:
+            raise _CommitFailed(str(error)) from error
+        self.committed += 1
+        return changed
+
+    async def _stow(self) -> None:
+        """Have ballast again when there is space again."""
+        now = asyncio.get_running_loop().time()
+        if self._ballast.missing and now - self._stowed_at >= STOW_INTERVAL:
+            self._stowed_at = now
+            await asyncio.to_thread(self._ballast.stow)
+
+
+def _as_list(rows: list[bytes]) -> dict[str, str]:
+    return {"rows": f"[{b','.join(rows).decode()}]"}
+
+
+def _cause(error: Exception | None) -> BaseException | None:
+    return error.__cause__ if isinstance(error, _CommitFailed) else error
+
+
+def _fail(group: list[Change], cause: Exception | None = None) -> None:
+    for change in group:
+        # One error each: the engine writes into it what it knows of the upload.
+        failure = InsufficientStorage() if is_full(_cause(cause)) else StoreError(_FAILED)
+        failure.__cause__ = cause
+        change.fail(failure)

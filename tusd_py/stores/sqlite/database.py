@@ -1,0 +1,141 @@
+"""The two connections to one database: a writer that survives errors, and a reader."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import aiosqlite
+
+from tusd_py.errors import StartupError, StoreError
+from tusd_py.stores.sqlite import schema
+from tusd_py.stores.sqlite.queries import QUERIES
+
+log = logging.getLogger(__name__)
+
+BUSY_TIMEOUT = 5.0
+"""Seconds to wait for another process, somebody's `sqlite3` shell, say."""
+WAL_LIMIT = 16 * 1024 * 1024
+"""Bytes to which the write-ahead log is cut back after a burst."""
+
+OLDEST_SQLITE = (3, 38, 0)
+"""Knows STRICT tables, RETURNING and `->>`."""
+
+Parameters = dict[str, str | int | float]
+
+
+class Database:
+    """An SQLite file with one writer and one reader, each a thread of its own (aiosqlite's).
+
+    Two connections that write could corrupt it with SQLite before 3.51.3 (reliability 3.2); the reader cannot.
+    """
+
+    def __init__(self, path: Path, *, data_root: Path | None, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self._data_root = data_root
+        self._writer: aiosqlite.Connection | None = None
+        self._reader: aiosqlite.Connection | None = None
+        self._synchronous = ""
+
+    async def open(self) -> None:
+        """Check, migrate and open the file. Raises `StartupError` and leaves the file as it was."""
+        if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+            needed = ".".join(map(str, OLDEST_SQLITE))
+            raise StartupError(f"Python's SQLite library is {sqlite3.sqlite_version}, tusd-py needs {needed} or newer")
+        try:
+            if not self.read_only:
+                await asyncio.to_thread(schema.prepare_file, self.path, self._data_root)
+                await self._prepare()
+            self._reader = await self._connect("ro")
+            await self._probe(self._reader)
+        except BaseException as error:
+            await self.close()
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise StartupError(f"The database {self.path} cannot be used: {error}") from error
+            raise
+
+    async def close(self) -> None:
+        """Close both connections, the writer last: it is the one that may empty the log. Safe to call twice."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            with suppress(sqlite3.Error):
+                await reader.close()
+        await self.drop_writer()
+
+    async def read(self, name: str, parameters: Parameters) -> list[sqlite3.Row]:
+        """Run a reading statement. Raises `StoreError`."""
+        if self._reader is None:
+            raise StoreError("The info store is not open")
+        try:
+            return list(await self._reader.execute_fetchall(QUERIES[name], parameters))
+        except sqlite3.Error as error:
+            raise StoreError("The server could not read what it knows of uploads") from error
+
+    async def writer(self, *, durable: bool) -> aiosqlite.Connection:
+        """Return the connection that writes, ready for a transaction that is `durable` or not.
+
+        Opens it again when it was dropped. Raises `sqlite3.Error`.
+        """
+        if self._writer is None:
+            self._writer = await self._connect("rw")
+            self._synchronous = ""
+            await self._writer.execute_fetchall(f"pragma journal_size_limit = {WAL_LIMIT}")
+        wanted = "full" if durable else "normal"
+        if wanted != self._synchronous:
+            await self._writer.execute_fetchall(f"pragma synchronous = {wanted}")
+            self._synchronous = wanted
+        return self._writer
+
+    async def rollback(self) -> None:
+        """Undo the transaction that is under way, if there is one."""
+        if self._writer is not None:
+            try:
+                await self._writer.rollback()
+            except sqlite3.Error:
+                await self.drop_writer()
+
+    async def drop_writer(self) -> None:
+        """Close the writing connection, whatever state it is in; the next `writer` opens another."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with suppress(sqlite3.Error):
+                await writer.close()
+
+    async def _prepare(self) -> None:
+        migrations = schema.load_migrations()
+        writer = await self.writer(durable=True)
+        if await schema.check_version(writer, self.path, migrations) == 0:
+            await asyncio.to_thread(schema.check_unused, self.path, self._data_root)
+        # Only now that the file is known to be ours or new: this is the first thing that changes it.
+        rows = list(await writer.execute_fetchall("pragma journal_mode = wal"))
+        if rows[0][0] != "wal":
+            raise StartupError(f"The database {self.path} cannot have a write-ahead log on this file system")
+        await schema.migrate(writer, self.path, migrations)
+
+    async def _probe(self, reader: aiosqlite.Connection) -> None:
+        migrations = schema.load_migrations()
+        version = await schema.check_version(reader, self.path, migrations)
+        if version < migrations[-1].version:
+            raise StartupError(f"{self.path} has an older schema; start the server once to bring it up to date")
+        for name in ("probe_uploads", "probe_jobs"):
+            await reader.execute_fetchall(QUERIES[name])
+
+    async def _connect(self, mode: str) -> aiosqlite.Connection:
+        # IMMEDIATE: a transaction that begins to write in its middle may fail at once, whatever the timeout.
+        return await aiosqlite.connect(
+            f"file:{quote(str(self.path))}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level="IMMEDIATE",
+        )
+
+
+def first_column(rows: Iterable[sqlite3.Row]) -> set[str]:
+    """Return the first value of every row."""
+    return {row[0] for row in rows}

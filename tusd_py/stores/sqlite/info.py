@@ -1,0 +1,166 @@
+"""What is known of uploads, in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import msgspec
+
+from tusd_py.abc import InfoStore
+from tusd_py.errors import StaleWriter, StartupError, UploadExists
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Durability
+from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
+from tusd_py.stores.sqlite.ballast import Ballast, wants_room
+from tusd_py.stores.sqlite.boot import current_boot_id, settle_boot
+from tusd_py.stores.sqlite.commits import Commits
+from tusd_py.stores.sqlite.database import Database, Parameters, first_column
+from tusd_py.stores.sqlite.jobs import SqliteJobStore
+
+_RARE = frozenset({UploadState.ASSEMBLING, UploadState.DELETING})
+_parts = msgspec.json.Decoder(tuple[str, ...])
+
+
+class SqliteInfoStore(SqliteJobStore, InfoStore):
+    """Uploads and jobs in one SQLite file. Changes of many callers share a transaction and its sync.
+
+    No call blocks the event loop: SQLite runs on aiosqlite's threads. `sqlite3` errors never come out of it.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability,
+        boot_id: str | None = None,
+        data_root: Path | None = None,
+        read_only: bool = False,
+    ) -> None:
+        """Remember the place; `open` uses it.
+
+        Args:
+            path: the database. Ballast lies beside it.
+            durability: decides what a done job costs; every other change is told for itself.
+            boot_id: names the time since the operating system started; None = ask the kernel.
+            data_root: directory of the data. If there is any in it, an empty database is not begun.
+            read_only: only look, also beside a server that is running. Changes raise `StoreError`.
+        """
+        self._durability = durability
+        self._boot_id = boot_id
+        self._read_only = read_only
+        self._database = Database(path, data_root=data_root, read_only=read_only)
+        self._ballast = Ballast(path.with_name("ballast"))
+
+    async def open(self) -> None:
+        """Get ready; see `tusd_py.abc.InfoStore.open`. The cost does not grow with the store in the same boot."""
+        try:
+            await self._open()
+        except StartupError as error:
+            no_room = not self._read_only and wants_room(error.__cause__)
+            if not no_room or not await asyncio.to_thread(self._ballast.drop):
+                raise
+            await self._open()
+        if self._read_only:
+            return
+        await asyncio.to_thread(self._ballast.stow)
+        self._commits = Commits(self._database, self._ballast)
+
+    async def _open(self) -> None:
+        await self._database.open()
+        if self._read_only:
+            return
+        try:
+            boot_id = self._boot_id
+            if boot_id is None:
+                boot_id = await asyncio.to_thread(current_boot_id)
+            await settle_boot(await self._database.writer(durable=True), boot_id)
+        except BaseException as error:
+            await self._database.close()
+            if isinstance(error, (sqlite3.Error, OSError)):
+                raise StartupError(f"The database {self._database.path} cannot be used: {error}") from error
+            raise
+
+    async def close(self) -> None:
+        """Commit what waits and close the database. Safe to call twice."""
+        commits, self._commits = self._commits, None
+        if commits is not None:
+            await commits.close()
+        await self._database.close()
+
+    @property
+    def commits(self) -> int:
+        """How many transactions were committed since `open`; many callers share one."""
+        return self._commits.committed if self._commits else 0
+
+    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+        """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
+        steps = (("insert_upload", upload), *(("insert_job", job) for job in jobs))
+        if not await self._change(upload.id, *steps, durable=durable):
+            raise UploadExists
+
+    async def get(self, upload_id: str) -> UploadInfo | None:
+        """Return what is known of an upload, as the last commit left it."""
+        rows = await self._database.read("get_upload", {"id": upload_id})
+        return _upload(rows[0]) if rows else None
+
+    async def advance(self, progress: Progress, *, durable: bool) -> None:
+        """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
+        if not await self._change(progress.upload_id, ("advance_upload", progress), durable=durable):
+            raise StaleWriter
+
+    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+        """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
+        steps = (("finish_upload", progress), *(("insert_job", job) for job in jobs))
+        if not await self._change(progress.upload_id, *steps, durable=durable):
+            raise StaleWriter
+
+    async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
+        """Make an upload unknown to clients; see `tusd_py.abc.InfoStore.mark_deleting`. Works on a full disk."""
+        return await self._change(upload_id, ("mark_deleting", {"upload_id": upload_id}), durable=durable)
+
+    async def delete(self, upload_id: str) -> None:
+        """Forget an upload marked as deleting, and its jobs. A power cut may bring the mark back, nothing else."""
+        row = {"upload_id": upload_id}
+        await self._change(upload_id, ("delete_upload", row), ("delete_jobs", row), durable=False)
+
+    async def list_uploads(
+        self, *, after: str = "", limit: int = 1000, states: Collection[UploadState] = ()
+    ) -> list[UploadInfo]:
+        """Return uploads in the order of their ids; see `tusd_py.abc.InfoStore.list_uploads`."""
+        query = "list_unsettled" if states and _RARE.issuperset(states) else "list_uploads"
+        parameters: Parameters = {"after": after, "limit": limit, "states": _as_json(states)}
+        return [_upload(row) for row in await self._database.read(query, parameters)]
+
+    async def list_expired(self, now: float, *, limit: int) -> list[str]:
+        """Return expired ids, the longest expired first; see `tusd_py.abc.InfoStore.list_expired`."""
+        rows = await self._database.read("list_expired", {"now": now, "limit": limit})
+        return [row[0] for row in rows]
+
+    async def known(self, upload_ids: Collection[str]) -> set[str]:
+        """Return those ids that are known."""
+        return first_column(await self._database.read("known_uploads", {"ids": _as_json(upload_ids)}))
+
+
+def _as_json(values: Collection[str]) -> str:
+    return msgspec.json.encode(list(values)).decode()
+
+
+def _upload(row: sqlite3.Row) -> UploadInfo:
+    return UploadInfo(
+        id=row[0],
+        kind=UploadKind(row[1]),
+        state=UploadState(row[2]),
+        offset=row[3],
+        synced_offset=row[4],
+        length=row[5],
+        metadata=row[6],
+        concat=row[7],
+        parts=_parts.decode(row[8]),
+        epoch=row[9],
+        created_at=row[10],
+        expires_at=row[11],
+        finished_at=row[12],
+    )

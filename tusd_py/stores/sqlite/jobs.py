@@ -1,0 +1,45 @@
+"""The jobs that finished uploads owe, in the same database as the uploads."""
+
+from __future__ import annotations
+
+from tusd_py.abc import JobStore
+from tusd_py.errors import StoreError
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Durability
+from tusd_py.stores.sqlite.commits import Commits
+from tusd_py.stores.sqlite.database import Database
+
+
+class SqliteJobStore(JobStore):
+    """The part of `SqliteInfoStore` that is about jobs."""
+
+    _database: Database
+    _durability: Durability
+    _commits: Commits | None = None
+
+    async def due_jobs(self, now: float, *, limit: int) -> list[Job]:
+        """Return jobs scheduled at or before `now`, the earliest first."""
+        rows = await self._database.read("due_jobs", {"now": now, "limit": limit})
+        return [Job(upload_id=row[0], task=row[1], attempt=row[2], scheduled_at=row[3], error=row[4]) for row in rows]
+
+    async def next_job_at(self) -> float | None:
+        """Return when the earliest job is scheduled."""
+        rows = await self._database.read("next_job_at", {})
+        scheduled_at: float | None = rows[0][0]
+        return scheduled_at
+
+    async def retry_job(self, job: Job) -> None:
+        """Store a failed job's new attempt, time and error; a job that is gone stays gone.
+
+        A power cut may take it back: then the attempt is made again.
+        """
+        await self._change(job.upload_id, ("retry_job", job), durable=False)
+
+    async def complete_job(self, job: Job) -> None:
+        """Forget a job. Unless the level is `none` it stays forgotten after a power cut."""
+        await self._change(job.upload_id, ("complete_job", job), durable=self._durability.syncs_finish)
+
+    async def _change(self, upload_id: str, *steps: tuple[str, object], durable: bool) -> bool:
+        if self._commits is None:
+            raise StoreError("The info store is not open for writing")
+        return await self._commits.change(upload_id, *steps, durable=durable)

@@ -1,0 +1,139 @@
+"""What a database must be before it is used, and how an older one becomes that (reliability: I16)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sqlite3
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import aiosqlite
+
+from tusd_py.errors import StartupError
+
+log = logging.getLogger(__name__)
+
+APPLICATION_ID = 0x74757364
+"""`tusd` in ASCII, in the header of every database of ours."""
+_FILE = re.compile(r"(\d{4})_\w+\.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step forward: the script that makes version `version` out of the one before."""
+
+    version: int
+    script: str
+
+
+def load_migrations() -> tuple[Migration, ...]:
+    """Return all steps, in order."""
+    folder = files("tusd_py.stores.sqlite").joinpath("schema")
+    found = [
+        Migration(int(match[1]), entry.read_text(encoding="utf-8"))
+        for entry in folder.iterdir()
+        if (match := _FILE.fullmatch(entry.name))
+    ]
+    return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+def prepare_file(path: Path, data_root: Path | None) -> None:
+    """Make sure of a plain file with mode 0600 at `path`. Blocking.
+
+    Raises:
+        StartupError: it is a symbolic link or no plain file, or it is missing or empty although there is data.
+        OSError: it cannot be made.
+    """
+    found = path.lstat() if os.path.lexists(path) else None
+    if found is not None and not stat.S_ISREG(found.st_mode):
+        raise StartupError(f"{path} is a symbolic link or not a plain file; put the database itself there")
+    if found is None or found.st_size == 0:
+        check_unused(path, data_root)
+    if found is None:
+        # Before SQLite does: the files it makes beside take over this mode, whatever the umask.
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            os.fchmod(fd, 0o600)
+        finally:
+            os.close(fd)
+        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+
+def check_unused(path: Path, data_root: Path | None) -> None:
+    """Refuse to begin an empty database where there is something that an older one must have known. Blocking."""
+    log_file = path.with_name(path.name + "-wal")
+    if log_file.exists() and log_file.stat().st_size > 0:
+        raise StartupError(f"{path} is missing or empty, but {log_file} is there: restore the database from a backup")
+    if data_root is not None and _has_data(data_root):
+        raise StartupError(
+            f"{path} is missing or empty, but {data_root} holds uploads: "
+            "restore the database from a backup, or move the uploads away to begin anew"
+        )
+
+
+def _has_data(data_root: Path) -> bool:
+    if not data_root.is_dir():
+        return False
+    return any(not entry.is_dir() or any(entry.iterdir()) for entry in data_root.iterdir())
+
+
+async def check_version(db: aiosqlite.Connection, path: Path, migrations: Sequence[Migration]) -> int:
+    """Return the version of a database of ours; 0 = it has nothing in it yet. Raises `StartupError`."""
+    application = await _number(db, "pragma application_id")
+    version = await _number(db, "pragma user_version")
+    tables = await _number(db, "select count(*) from sqlite_schema")
+    if application == 0 and version == 0 and tables == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise StartupError(f"{path} is the database of another program")
+    newest = migrations[-1].version
+    if version > newest:
+        raise StartupError(
+            f"{path} has schema {version}, this version of tusd-py knows {newest}: run the newer version again"
+        )
+    return version
+
+
+async def migrate(db: aiosqlite.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    """Bring a database to the newest version, each step in one transaction. Raises `StartupError`, `sqlite3.Error`.
+
+    A database that has uploads in it is first copied to `<path>.before-v<N>`, N being the version it becomes.
+    Cancelling, or a crash, leaves it at one of the versions.
+    """
+    version = await check_version(db, path, migrations)
+    due = [migration for migration in migrations if migration.version > version]
+    if due and version > 0:
+        await _back_up(db, path.with_name(f"{path.name}.before-v{due[-1].version}"))
+    for migration in due:
+        try:
+            await db.executescript(
+                f"begin immediate;\n{migration.script}\n"
+                f"pragma application_id = {APPLICATION_ID};\npragma user_version = {migration.version};\ncommit;"
+            )
+        except sqlite3.Error:
+            await db.rollback()
+            raise
+        log.info("database is at schema %d", migration.version, extra={"action": "migrated"})
+
+
+async def _back_up(db: aiosqlite.Connection, target: Path) -> None:
+    partial = target.with_name(f"{target.name}.part")
+    partial.unlink(missing_ok=True)
+    os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+    async with aiosqlite.connect(partial) as copy:
+        await db.backup(copy)
+    os.replace(partial, target)
+
+
+async def _number(db: aiosqlite.Connection, statement: str) -> int:
+    rows = list(await db.execute_fetchall(statement))
+    return int(rows[0][0])

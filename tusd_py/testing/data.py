@@ -1,0 +1,241 @@
+"""What every data store must do. Subclass and give a `store` fixture: an open, empty store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+
+import pytest
+
+from tusd_py.abc import DataStore
+from tusd_py.errors import DataLost, UploadExists
+
+ID = "Data-Store_1"
+OTHER = "Data-Store_2"
+
+
+async def content(store: DataStore, upload_id: str) -> bytes:
+    """Return everything a store holds of an upload."""
+    reader = await store.read_from(upload_id)
+    try:
+        return await reader.read(0, reader.size)
+    finally:
+        await reader.close()
+
+
+async def fill(store: DataStore, upload_id: str, data: bytes) -> None:
+    """Make an upload's data as a finished upload leaves it."""
+    await store.create(upload_id, durable=False)
+    handle = await store.write_to(upload_id)
+    await handle.write(0, [data])
+    await handle.seal(len(data), durable=False)
+    await handle.close()
+
+
+async def all_names(store: DataStore, older_than: float) -> set[str]:
+    """Return the names of all data changed before a moment."""
+    found: set[str] = set()
+    async for batch in store.names(older_than=older_than):
+        found |= set(batch)
+    return found
+
+
+class DataStoreTests:
+    """The contract of `tusd_py.abc.DataStore`, `Data` and `DataReader`."""
+
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_begins_empty(self, store: DataStore, durable: bool) -> None:
+        """A created upload has no bytes."""
+        await store.create(ID, durable=durable)
+        assert await content(store, ID) == b""
+
+    async def test_creates_once(self, store: DataStore) -> None:
+        """A second creation is refused and leaves the bytes of the first alone (row 22)."""
+        await fill(store, ID, b"first")
+        with pytest.raises(UploadExists):
+            await store.create(ID, durable=True)
+        assert await content(store, ID) == b"first"
+
+    async def test_writes_at_absolute_offsets(self, store: DataStore) -> None:
+        """Bytes go to the offset that is told, over what is there, and never to the end (I4)."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(0, [b"abc", b"", b"def", b"ghi"])
+        await data.write(3, [b"DEF"])
+        await data.close()
+        assert await content(store, ID) == b"abcDEFghi"
+
+    async def test_continues_in_a_new_handle(self, store: DataStore) -> None:
+        """What one handle wrote, another one continues (I1)."""
+        await store.create(ID, durable=True)
+        for offset, part in ((0, b"one"), (3, b"two")):
+            data = await store.write_to(ID)
+            await data.write(offset, [part])
+            await data.sync()
+            await data.close()
+        assert await content(store, ID) == b"onetwo"
+
+    async def test_writes_nothing(self, store: DataStore) -> None:
+        """No buffers, and empty ones, are fine."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(0, [])
+        await data.write(0, [b""])
+        await data.seal(0, durable=True)
+        await data.close()
+        assert await content(store, ID) == b""
+
+    async def test_feeds_the_digest(self, store: DataStore) -> None:
+        """Every byte stored goes through the digest, in order (I6)."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        digest = hashlib.sha256(b"so far ")
+        await data.write(0, [b"one", b"two"], digest)
+        await data.write(6, [b"three"], digest)
+        await data.close()
+        assert digest.digest() == hashlib.sha256(b"so far onetwothree").digest()
+
+    async def test_many_buffers(self, store: DataStore) -> None:
+        """The number of buffers has no limit, not even that of the operating system for one call."""
+        buffers = [bytes([index % 251]) * (index % 3) for index in range(5000)]
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(2, buffers)
+        await data.close()
+        assert await content(store, ID) == bytes(2) + b"".join(buffers)
+
+    async def test_seal_cuts_the_tail(self, store: DataStore) -> None:
+        """Bytes beyond the length never exist after the finish (I2)."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(0, [b"0123456789"])
+        await data.seal(4, durable=True)
+        await data.close()
+        assert await content(store, ID) == b"0123"
+
+    async def test_seal_refuses_short_data(self, store: DataStore) -> None:
+        """Data that is shorter than the upload is never called finished (I7)."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(0, [b"012"])
+        with pytest.raises(DataLost):
+            await data.seal(4, durable=False)
+        await data.close()
+
+    async def test_truncate(self, store: DataStore) -> None:
+        """Truncating drops what is beyond and never makes data longer (I5)."""
+        await store.create(ID, durable=False)
+        data = await store.write_to(ID)
+        await data.write(0, [b"0123456789"])
+        await data.truncate(5)
+        await data.truncate(8)
+        await data.close()
+        assert await content(store, ID) == b"01234"
+
+    async def test_copy(self, store: DataStore) -> None:
+        """Parts are copied behind each other and stay as they are."""
+        await fill(store, ID, b"first.")
+        await fill(store, OTHER, b"second, and more")
+        await store.create("Final", durable=False)
+        data = await store.write_to("Final")
+        await data.copy(0, ID, 6)
+        await data.copy(6, OTHER, 6)
+        await data.copy(12, ID, 6)
+        await data.copy(18, ID, 0)
+        await data.seal(18, durable=True)
+        await data.close()
+        assert await content(store, "Final") == b"first.secondfirst."
+        assert await content(store, ID) == b"first."
+
+    async def test_copy_of_short_or_missing_data(self, store: DataStore) -> None:
+        """A part that is not as long as it should be is never filled up with anything (I7)."""
+        await fill(store, ID, b"short")
+        await store.create("Final", durable=False)
+        data = await store.write_to("Final")
+        for source, length in ((ID, 6), (OTHER, 1)):
+            with pytest.raises(DataLost):
+                await data.copy(0, source, length)
+        await data.close()
+
+    async def test_missing_data(self, store: DataStore) -> None:
+        """Data that is not there is lost, for reading and writing; removing it is fine."""
+        with pytest.raises(DataLost):
+            await store.write_to(ID)
+        with pytest.raises(DataLost):
+            await store.read_from(ID)
+        await store.remove(ID, durable=True)
+
+    @pytest.mark.parametrize("durable", [True, False])
+    async def test_remove(self, store: DataStore, durable: bool) -> None:
+        """Removed data is gone, its neighbour is not, and removing twice is fine (I12)."""
+        await fill(store, ID, b"gone")
+        await fill(store, OTHER, b"stays")
+        await store.remove(ID, durable=durable)
+        await store.remove(ID, durable=durable)
+        with pytest.raises(DataLost):
+            await store.read_from(ID)
+        assert await content(store, OTHER) == b"stays"
+
+    async def test_reader(self, store: DataStore) -> None:
+        """A reader knows size and time, reads any range, and is empty at the end."""
+        before = time.time()
+        await fill(store, ID, b"0123456789")
+        reader = await store.read_from(ID)
+        assert reader.size == 10
+        assert before - 2 < reader.modified_at < time.time() + 2
+        assert await reader.read(3, 4) == b"3456"
+        assert await reader.read(8, 100) == b"89"
+        assert await reader.read(10, 100) == b""
+        await reader.close()
+
+    async def test_reader_descriptor(self, store: DataStore) -> None:
+        """A file descriptor, where there is one, is that of the data."""
+        await fill(store, ID, b"0123456789")
+        reader = await store.read_from(ID)
+        fd = reader.fileno()
+        if fd is not None:
+            assert os.pread(fd, 4, 3) == b"3456"
+        await reader.close()
+
+    async def test_reader_survives_removal(self, store: DataStore) -> None:
+        """A download that has begun can end, although the upload is removed meanwhile."""
+        await fill(store, ID, b"0123456789")
+        reader = await store.read_from(ID)
+        await store.remove(ID, durable=False)
+        assert await reader.read(0, 10) == b"0123456789"
+        await reader.close()
+
+    async def test_close_twice(self, store: DataStore) -> None:
+        """Handles can be closed twice."""
+        await fill(store, ID, b"x")
+        reader, data = await store.read_from(ID), await store.write_to(ID)
+        for handle in (reader, data):
+            await handle.close()
+            await handle.close()
+
+    async def test_names(self, store: DataStore) -> None:
+        """The sweep for orphans sees all data that is old enough, and no other."""
+        names = {f"{first}{second}-{number}" for first in "aZ_-" for second in "0z" for number in range(70)}
+        for name in names:
+            await store.create(name, durable=False)
+        now = time.time()
+        assert await all_names(store, now + 60) == names
+        assert await all_names(store, now - 60) == set()
+
+    async def test_writers_do_not_meet(self, store: DataStore) -> None:
+        """Writers of different uploads at the same time do not mix their bytes (I4)."""
+        names = [f"writer-{number}" for number in range(20)]
+
+        async def upload(name: str) -> None:
+            await store.create(name, durable=False)
+            data = await store.write_to(name)
+            for step in range(10):
+                await data.write(step * 6, [name.encode()[-2:], b"%4d" % step])
+            await data.seal(60, durable=False)
+            await data.close()
+
+        await asyncio.gather(*map(upload, names))
+        for name in names:
+            assert await content(store, name) == b"".join(name.encode()[-2:] + b"%4d" % step for step in range(10))

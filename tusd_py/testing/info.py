@@ -1,0 +1,229 @@
+"""What every info store must do. Subclass and give a `store` fixture: an open, empty store."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from msgspec.structs import replace
+
+from tusd_py.abc import InfoStore
+from tusd_py.errors import StaleWriter, UploadExists
+from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
+
+ID = "Info-Store_1"
+NOW = 1_700_000_000.25
+LARGEST = 2**63 - 1
+
+
+def step(offset: int, *, expected: int = 0, fence: int = 1, length: int | None = 10) -> Progress:
+    """Return a step forward of the upload `ID`."""
+    return Progress(
+        upload_id=ID,
+        fence=fence,
+        expected=expected,
+        offset=offset,
+        synced_offset=offset,
+        length=length,
+        expires_at=NOW + 100,
+    )
+
+
+def last_step(*, expected: int = 0, fence: int = 1) -> Progress:
+    """Return the step that finishes the upload `ID` with 10 bytes."""
+    return replace(step(10, expected=expected, fence=fence), expires_at=None, finished_at=NOW)
+
+
+class InfoStoreTests:
+    """The contract of `tusd_py.abc.InfoStore`, except for jobs."""
+
+    async def test_unknown(self, store: InfoStore) -> None:
+        """Nothing is known of an id that was never inserted."""
+        assert await store.get(ID) is None
+        assert await store.known([ID]) == set()
+        assert await store.list_uploads() == []
+
+    @pytest.mark.parametrize("durable", [True, False])
+    @pytest.mark.parametrize(
+        "upload",
+        [
+            UploadInfo(id=ID),
+            UploadInfo(
+                id=ID,
+                kind=UploadKind.FINAL,
+                state=UploadState.ASSEMBLING,
+                offset=5,
+                synced_offset=3,
+                length=LARGEST,
+                metadata="filename d29ybGQ=,is_confidential,quote Ig==",
+                concat='final;/files/a "quoted" \\ /files/b',
+                parts=("a", "b", "a"),
+                epoch=7,
+                created_at=1_700_000_000.1234567,
+                expires_at=1_800_000_000.7654321,
+                finished_at=NOW,
+            ),
+            UploadInfo(id=ID, length=0, offset=0, metadata="k " * 30_000),
+        ],
+    )
+    async def test_gives_back_what_was_inserted(self, store: InfoStore, upload: UploadInfo, durable: bool) -> None:
+        """Every field comes back as it went in, up to the largest length (row 2)."""
+        await store.insert(upload, durable=durable)
+        assert await store.get(ID) == upload
+        assert await store.known([ID, "other"]) == {ID}
+
+    async def test_inserts_once(self, store: InfoStore) -> None:
+        """A second insertion is refused and changes nothing (row 22)."""
+        first = UploadInfo(id=ID, length=1)
+        await store.insert(first, durable=True)
+        with pytest.raises(UploadExists):
+            await store.insert(UploadInfo(id=ID, length=2), durable=True)
+        assert await store.get(ID) == first
+
+    async def test_one_of_many_insertions_wins(self, store: InfoStore) -> None:
+        """Of several insertions of one id at the same time one succeeds."""
+        results = await asyncio.gather(
+            *(store.insert(UploadInfo(id=ID, length=n), durable=n % 2 == 0) for n in range(8)),
+            return_exceptions=True,
+        )
+        assert sum(result is None for result in results) == 1
+        assert sum(isinstance(result, UploadExists) for result in results) == 7
+
+    async def test_advance(self, store: InfoStore) -> None:
+        """A step changes what it names and nothing else (promise 1)."""
+        upload = UploadInfo(id=ID, metadata="name Yg==", created_at=NOW, expires_at=NOW)
+        await store.insert(upload, durable=True)
+        await store.advance(replace(step(4), synced_offset=2), durable=True)
+        expected = replace(upload, offset=4, synced_offset=2, length=10, epoch=1, expires_at=NOW + 100)
+        assert await store.get(ID) == expected
+
+    async def test_advance_again_with_the_same_fence(self, store: InfoStore) -> None:
+        """One writer may take several steps with its fence."""
+        await store.insert(UploadInfo(id=ID, length=10), durable=True)
+        await store.advance(step(4), durable=True)
+        await store.advance(step(9, expected=4), durable=False)
+        found = await store.get(ID)
+        assert found is not None
+        assert (found.offset, found.epoch) == (9, 1)
+
+    @pytest.mark.parametrize(
+        "stale",
+        [
+            step(6, expected=3, fence=6),
+            step(6, expected=5, fence=6),
+            step(6, expected=4, fence=4),
+            step(6, expected=4, fence=7),
+            replace(step(6, expected=4, fence=6), upload_id="unknown"),
+        ],
+        ids=["older offset", "later offset", "older fence", "skipped fence", "unknown upload"],
+    )
+    async def test_stale_writers_change_nothing(self, store: InfoStore, stale: Progress) -> None:
+        """A writer that lost its lock changes nothing, neither by a step nor by finishing (I10)."""
+        upload = UploadInfo(id=ID, length=10, offset=4, epoch=5)
+        await store.insert(upload, durable=True)
+        with pytest.raises(StaleWriter):
+            await store.advance(stale, durable=True)
+        with pytest.raises(StaleWriter):
+            await store.finish(replace(stale, finished_at=NOW), durable=True)
+        assert await store.get(ID) == upload
+
+    @pytest.mark.parametrize("state", [UploadState.ASSEMBLING, UploadState.FINISHED, UploadState.DELETING])
+    async def test_only_open_uploads_advance(self, store: InfoStore, state: UploadState) -> None:
+        """A finished upload is immutable, one that is being removed stays so (I6, I12)."""
+        upload = UploadInfo(id=ID, state=state, length=10)
+        await store.insert(upload, durable=True)
+        with pytest.raises(StaleWriter):
+            await store.advance(step(4), durable=True)
+        assert await store.get(ID) == upload
+
+    async def test_one_of_many_writers_wins(self, store: InfoStore) -> None:
+        """Of several writers that read the same offset one advances (I4)."""
+        await store.insert(UploadInfo(id=ID, length=10), durable=True)
+        results = await asyncio.gather(
+            *(store.advance(step(n), durable=True) for n in range(1, 9)), return_exceptions=True
+        )
+        winners = [n for n, result in enumerate(results, start=1) if result is None]
+        found = await store.get(ID)
+        assert found is not None
+        assert [found.offset] == winners
+        assert sum(isinstance(result, StaleWriter) for result in results) == 7
+
+    @pytest.mark.parametrize("state", [UploadState.OPEN, UploadState.ASSEMBLING])
+    async def test_finish(self, store: InfoStore, state: UploadState) -> None:
+        """Finishing is explicit and takes the end of the data with it (promise 3)."""
+        await store.insert(UploadInfo(id=ID, state=state, expires_at=NOW), durable=True)
+        await store.finish(last_step(), durable=True)
+        assert await store.get(ID) == UploadInfo(
+            id=ID, state=UploadState.FINISHED, offset=10, synced_offset=10, length=10, epoch=1, finished_at=NOW
+        )
+
+    async def test_finishes_once(self, store: InfoStore) -> None:
+        """Only one finish counts (I14)."""
+        await store.insert(UploadInfo(id=ID, length=10), durable=True)
+        results = await asyncio.gather(
+            *(store.finish(last_step(), durable=True) for _ in range(3)), return_exceptions=True
+        )
+        assert sum(result is None for result in results) == 1
+        with pytest.raises(StaleWriter):
+            await store.finish(last_step(expected=10, fence=2), durable=True)
+
+    async def test_removal(self, store: InfoStore) -> None:
+        """A removal has two steps; the second is never taken without the first (I12)."""
+        await store.insert(UploadInfo(id=ID, length=10), durable=True)
+        await store.delete(ID)
+        assert await store.known([ID]) == {ID}
+        assert await store.mark_deleting(ID, durable=True)
+        assert await store.mark_deleting(ID, durable=False)
+        found = await store.get(ID)
+        assert found is not None
+        assert found.state is UploadState.DELETING
+        await store.delete(ID)
+        await store.delete(ID)
+        assert await store.get(ID) is None
+        assert not await store.mark_deleting(ID, durable=True)
+
+    async def test_list_uploads(self, store: InfoStore) -> None:
+        """Listing goes through all uploads in the order of their ids, page by page, filtered by state."""
+        states = list(UploadState)
+        uploads = [UploadInfo(id=f"{n:03}", state=states[n % 4], length=n) for n in range(25)]
+        await asyncio.gather(*(store.insert(upload, durable=False) for upload in reversed(uploads)))
+        assert await store.list_uploads() == uploads
+        assert await store.list_uploads(after="004", limit=3) == uploads[5:8]
+        assert await store.list_uploads(after="024") == []
+        for chosen in ([UploadState.FINISHED], [UploadState.DELETING, UploadState.ASSEMBLING], states):
+            expected = [upload for upload in uploads if upload.state in chosen and upload.id > "003"]
+            assert await store.list_uploads(after="003", limit=4, states=chosen) == expected[:4]
+
+    async def test_list_expired(self, store: InfoStore) -> None:
+        """The sweep sees open and finished uploads whose time is over, the longest expired first (I13)."""
+        uploads = [
+            UploadInfo(id="later", expires_at=NOW - 1),
+            UploadInfo(id="now", expires_at=NOW),
+            UploadInfo(id="first", expires_at=NOW - 5, state=UploadState.FINISHED),
+            UploadInfo(id="not yet", expires_at=NOW + 0.5),
+            UploadInfo(id="never"),
+            UploadInfo(id="going", expires_at=NOW - 9, state=UploadState.DELETING),
+            UploadInfo(id="busy", expires_at=NOW - 9, state=UploadState.ASSEMBLING),
+        ]
+        for upload in uploads:
+            await store.insert(upload, durable=False)
+        assert await store.list_expired(NOW, limit=10) == ["first", "later", "now"]
+        assert await store.list_expired(NOW, limit=1) == ["first"]
+
+    async def test_known(self, store: InfoStore) -> None:
+        """An upload is known in whatever state, so that its data is no orphan."""
+        for state in UploadState:
+            await store.insert(UploadInfo(id=state.value, state=state), durable=False)
+        names = {state.value for state in UploadState}
+        assert await store.known([*names, "orphan"]) == names
+        assert await store.known([]) == set()
+
+    async def test_cancelled_changes_harm_nobody(self, store: InfoStore) -> None:
+        """A caller that goes away leaves its change undone or done, and others unharmed."""
+        tasks = [asyncio.ensure_future(store.insert(UploadInfo(id=f"{n:02}"), durable=True)) for n in range(20)]
+        await asyncio.sleep(0)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await store.insert(UploadInfo(id=ID), durable=True)
+        assert {f"{n:02}" for n in range(1, 20, 2)} | {ID} <= {upload.id for upload in await store.list_uploads()}

@@ -1,0 +1,120 @@
+"""A request's body as the engine reads it: whatever is at hand, until it ends, is interrupted or falls silent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from aiohttp import ClientError, web
+from aiohttp.web_protocol import RequestPayloadError
+
+from tusd_py.abc import Body
+from tusd_py.errors import ConnectionReset, InvalidFraming, ReadTimeout, TusError
+from tusd_py.web.stream import is_malformed, revive, take_buffered
+
+READ_AHEAD = 256 * 1024
+"""Bytes that may wait in memory while the store writes; aiohttp stops the socket at twice this."""
+WATCH_INTERVAL = 1.0
+"""Seconds between two looks at a body for what aiohttp does not tell its reader."""
+
+
+class RequestBody(Body):
+    """The body of one aiohttp request. Use as a context manager: leaving it hands the rest back to aiohttp."""
+
+    def __init__(self, request: web.Request, *, timeout: float) -> None:
+        self._request = request
+        self._content = request.content
+        self._timeout = timeout
+        self._loop = asyncio.get_running_loop()
+        self._begun = False
+        self._waiting_since: float | None = None
+        self._reason: TusError | None = None
+        self._drained = False
+        self._watchdog: asyncio.TimerHandle | None = None
+
+    def __enter__(self) -> RequestBody:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+            self._watchdog = None
+        if self._reason is not None:
+            revive(self._content, self._reason)
+
+    @property
+    def awaits_continue(self) -> bool:
+        """Whether the client still waits for `100 Continue` and so has sent none of the body."""
+        return not self._begun and expects_continue(self._request)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether reading began and ended early, so that what follows on the connection is not wanted."""
+        return self._begun and not self._content.is_eof()
+
+    async def receive(self) -> Sequence[bytes]:
+        """Return bytes at hand; see `tusd_py.abc.Body.receive`."""
+        if not self._begun:
+            await self._begin()
+        if self._reason is not None:
+            return self._last_buffers(self._reason)
+        if buffers := take_buffered(self._content):
+            return buffers
+        self._waiting_since = self._loop.time()
+        try:
+            chunk = await self._content.readany()
+        except TusError as reason:
+            return self._last_buffers(reason)
+        except RequestPayloadError:
+            return self._last_buffers(InvalidFraming("The body is not well formed"))
+        except (ConnectionError, ClientError, RuntimeError):
+            # What aiohttp raises for a lost connection depends on the moment in which it was lost.
+            return self._last_buffers(ConnectionReset())
+        finally:
+            self._waiting_since = None
+        return (chunk,) if chunk else ()
+
+    def interrupt(self, reason: TusError) -> None:
+        """Make `receive` end with `reason`; see `tusd_py.abc.Body.interrupt`."""
+        if self._reason is None:
+            self._reason = reason
+            if self._content.exception() is None:
+                self._content.set_exception(reason)
+
+    def idle(self) -> float:
+        """Return the seconds for which we have been waiting for a byte; 0 while the store is busy."""
+        return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+
+    def _last_buffers(self, reason: TusError) -> Sequence[bytes]:
+        """Return what had arrived when the body ended early, once; then raise why."""
+        self._reason = self._reason or reason
+        if not self._drained:
+            self._drained = True
+            if buffers := take_buffered(self._content):
+                return buffers
+        raise self._reason
+
+    async def _begin(self) -> None:
+        if expects_continue(self._request):
+            writer = self._request.writer
+            await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            # What was written so far is not part of the response (aiohttp's own handler does the same).
+            writer.output_size = 0
+        self._begun = True
+        self._content.set_read_chunk_size(READ_AHEAD)
+        self._watch()
+
+    def _watch(self) -> None:
+        """End the body when it broke or nothing came for the timeout. One timer per body, not one per read."""
+        silent = self.idle()
+        if is_malformed(self._request):
+            self.interrupt(InvalidFraming("The body is not well formed"))
+        elif silent >= self._timeout:
+            self.interrupt(ReadTimeout())
+        else:
+            self._watchdog = self._loop.call_later(min(self._timeout - silent, WATCH_INTERVAL), self._watch)
+
+
+def expects_continue(request: web.Request) -> bool:
+    """Return whether the client waits for `100 Continue` before it sends its body (RFC 9110, 10.1.1)."""
+    return request.version >= (1, 1) and request.headers.get("Expect", "").lower() == "100-continue"

@@ -1,0 +1,133 @@
+"""One request from head to answer: edge checks, dialect, engine, reply."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+from aiohttp import web
+
+from tusd_py.engine.service import Engine
+from tusd_py.errors import (
+    InternalServerError,
+    MissingVersion,
+    OriginNotAllowed,
+    TusError,
+    UploadNotFound,
+)
+from tusd_py.models.limits import Limits
+from tusd_py.protocol.dialect import Dialect
+from tusd_py.protocol.intents import Append, Create, Discover, Download, Inspect, Intent, Terminate
+from tusd_py.protocol.messages import Reply, RequestHead
+from tusd_py.protocol.tus1 import Tus1
+from tusd_py.web import download
+from tusd_py.web.adapt import check_framing, read_head, write_reply
+from tusd_py.web.body import RequestBody
+from tusd_py.web.cors import Cors, CorsPolicy
+from tusd_py.web.location import EdgePolicy, find_edge, location_of, own_origins
+
+log = logging.getLogger(__name__)
+
+
+class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How one mount shows an engine to the world. Every field has its setting."""
+
+    limits: Limits = msgspec.field(default_factory=Limits)
+    cors: CorsPolicy = msgspec.field(default_factory=CorsPolicy)
+    edge: EdgePolicy = msgspec.field(default_factory=EdgePolicy)
+    network_timeout: float = 60.0
+    """Seconds without a byte, in or out, after which a transfer is ended."""
+
+
+class Mount:
+    """Uploads under one path of one aiohttp application."""
+
+    def __init__(self, engine: Engine, options: MountOptions) -> None:
+        self._engine = engine
+        self._options = options
+        self._limits = options.limits
+        self._dialect: Dialect = Tus1(options.limits)
+        self._cors = Cors(options.cors)
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer any request below the mount; never raises but for a connection that is gone."""
+        edge = find_edge(request, self._options.edge)
+        head = read_head(request, self._options.edge, edge)
+        try:
+            cors = self._cors.headers_for(request.headers, request.method, own_origins(self._options.edge, edge))
+        except OriginNotAllowed as error:
+            return self._respond(self._dialect.refused(error, head), self._cors.refusal_headers())
+        with RequestBody(request, timeout=self._options.network_timeout) as body:
+            try:
+                check_framing(request)
+                intent = self._dialect.read(head)
+                if isinstance(intent, Download):
+                    return await self._download(request, intent, cors)
+                location = location_of(self._options.edge, edge, head.base_paths[0], "")
+                reply = await self._answer(intent, body, location)
+            except MissingVersion as error:
+                reply = self._dialect.refused(await self._missing_version(error, head), head)
+            except TusError as error:
+                reply = self._dialect.refused(error, head)
+            except ConnectionError:
+                raise
+            except Exception:
+                log.exception("a request failed", extra={"action": "request_failed"})
+                reply = self._dialect.refused(InternalServerError(), head)
+            response = self._respond(reply, cors)
+            if body.is_cut:
+                response.force_close()
+            if body.awaits_continue and head.has_body:
+                _leave_body(request, response)
+            return response
+
+    async def _answer(self, intent: Intent, body: RequestBody, location: str) -> Reply:
+        engine, dialect = self._engine, self._dialect
+        match intent:
+            case Append():
+                return dialect.appended(await engine.append(intent, body, self._limits))
+            case Inspect():
+                return dialect.inspected(await engine.inspect(intent.upload_id))
+            case Create():
+                upload = await engine.create(intent, body, self._limits)
+                return dialect.created(intent, upload, location + upload.id)
+            case Terminate():
+                await engine.terminate(intent.upload_id)
+                return dialect.terminated()
+            case Discover():
+                return dialect.discovered()
+        raise AssertionError(f"no answer to {intent!r}")  # pragma: no cover
+
+    async def _download(self, request: web.Request, intent: Download, cors: dict[str, str]) -> web.StreamResponse:
+        upload, reader = await self._engine.open_download(intent.upload_id)
+        try:
+            headers = {"Tus-Resumable": "1.0.0", **cors}
+            return await download.send(request, upload, reader, headers, timeout=self._options.network_timeout)
+        finally:
+            await reader.close()
+
+    async def _missing_version(self, error: MissingVersion, head: RequestHead) -> TusError:
+        """An unknown upload is not found, whoever asks in whatever language (CORE-VER-04)."""
+        if head.upload_id is None or await self._engine.exists(head.upload_id):
+            return error
+        return UploadNotFound()
+
+    def _respond(self, reply: Reply, cors: dict[str, str]) -> web.Response:
+        response = write_reply(reply)
+        response.headers.update(cors)
+        return response
+
+
+async def leave_expectation(request: web.Request) -> None:
+    """Send no `100 Continue` yet: `RequestBody` does, once every check has passed (CORE-BODY-10).
+
+    aiohttp runs this before the handler and before the host's middlewares; it must not look anything up.
+    """
+
+
+def _leave_body(request: web.Request, response: web.Response) -> None:
+    """Do not wait for a body that the client holds back until we allow it."""
+    response.force_close()
+    request.content.feed_eof()
+    if request.transport is not None:
+        request.transport.pause_reading()
