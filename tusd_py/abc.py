@@ -83,7 +83,7 @@ class Data(ABC):
     async def sync(self) -> None:
         """Return when every byte written so far survives a power cut.
 
-        After an `OSError` nothing written since the last successful sync may be acknowledged without being
+        After an `OSError` or `InsufficientStorage` nothing written since the last successful sync may be acknowledged without being
         written again: kernels call such pages clean (reliability: I9).
         """
 

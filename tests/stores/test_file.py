@@ -220,6 +220,24 @@ async def test_failed_sync_is_final(store: FileDataStore, monkeypatch: pytest.Mo
     await again.close()
 
 
+async def test_a_sync_without_space_is_told_apart(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Space that runs out as late as at the sync is InsufficientStorage, so that clients try again (I8)."""
+    await store.create(ID, durable=False)
+    data = await store.write_to(ID)
+    await data.write(0, [b"late"])
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(posix.os, "fdatasync", full)
+        with pytest.raises(InsufficientStorage):
+            await data.sync()
+    with pytest.raises(OSError, match="earlier sync"):
+        await data.sync()
+    await data.close()
+
+
 @pytest.mark.parametrize("code", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP])
 async def test_copy_without_help(store: FileDataStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
     """Where the kernel cannot copy, the store does, with the same result."""

@@ -13,6 +13,7 @@ from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
 from tusd_py.stores.sqlite import SqliteInfoStore
 from tusd_py.stores.sqlite.boot import current_boot_id
 
+WEEK = 7 * 86400.0
 OPEN = UploadInfo(id="one", offset=10, synced_offset=4, length=20, expires_at=5.0)
 FINISHED = UploadInfo(
     id="one", state=UploadState.FINISHED, offset=20, synced_offset=4, length=20, finished_at=9.0, epoch=3
@@ -46,7 +47,7 @@ async def reboot(
             replace(OPEN, state=UploadState.ASSEMBLING, offset=4),
             [JOB],
         ),
-        (FINISHED, replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None), []),
+        (FINISHED, replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=9.0 + WEEK), []),
         (replace(FINISHED, synced_offset=20), replace(FINISHED, synced_offset=20), [JOB]),
         (
             replace(FINISHED, kind=UploadKind.FINAL),

@@ -93,7 +93,7 @@ class FileData(Data):
             await _on_thread(self._executor, posix.sync, self._descriptor)
         except OSError as error:
             self._broken = error
-            raise
+            raise posix.translated(error) from error
 
     async def seal(self, length: int, *, durable: bool) -> None:
         """Cut to `length`, and sync bytes and name; see `tusd_py.abc.Data.seal`."""
@@ -102,7 +102,7 @@ class FileData(Data):
             await _on_thread(self._executor, self._root.seal, self._upload_id, self._descriptor, length, durable)
         except OSError as error:
             self._broken = error
-            raise
+            raise posix.translated(error) from error
 
     async def truncate(self, length: int) -> None:
         """Drop everything beyond `length`."""

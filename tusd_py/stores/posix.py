@@ -117,7 +117,7 @@ class Root:
         except FileExistsError as error:
             raise UploadExists from error
         except OSError as error:
-            raise _translated(error) from error
+            raise translated(error) from error
 
     def open(self, upload_id: str, *, write: bool) -> tuple[Descriptor, os.stat_result]:
         """Open a file. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
@@ -219,7 +219,7 @@ def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes], diges
                 if count:
                     rest[index] = rest[index][count:]
         except OSError as error:
-            raise _translated(error, written) from error
+            raise translated(error, written) from error
         if digest is not None:
             for buffer in buffers:
                 digest.update(buffer)
@@ -235,10 +235,15 @@ def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, 
             return os.copy_file_range(readable, writable, count, start, offset)
         except OSError as error:
             if error.errno not in _CANNOT_COPY:
-                raise _translated(error) from error
+                raise translated(error) from error
         chunk = os.pread(readable, min(count, COPY_BUFFER), start)
     write_buffers(target, offset, [chunk], None)
     return len(chunk)
+
+
+def translated(error: OSError, written: int = 0) -> InsufficientStorage | OSError:
+    """Return what an error means to a caller: no space of any kind is `InsufficientStorage`."""
+    return InsufficientStorage(written=written) if error.errno in _FULL else error
 
 
 def sync(data: Descriptor) -> None:
@@ -273,10 +278,6 @@ def _check_name(upload_id: str) -> None:
     # The dialects check ids; this is the last door before the file system.
     if not NAME.fullmatch(upload_id):
         raise UploadNotFound
-
-
-def _translated(error: OSError, written: int = 0) -> InsufficientStorage | OSError:
-    return InsufficientStorage(written=written) if error.errno in _FULL else error
 
 
 def _sync_directory(path: str) -> None:

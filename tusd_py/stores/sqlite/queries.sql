@@ -177,8 +177,9 @@ set state = 'deleting'
 where state = 'finished' and kind = 'final' and synced_offset < length;
 
 -- name: reopen_unsynced
+-- Finishing took the expiry away, so it gets a new one, a week after its end: long enough for its client to come back.
 update uploads
-set state = 'open', finished_at = null
+set state = 'open', expires_at = coalesce(expires_at, finished_at + 7 * 86400.0), finished_at = null
 where state = 'finished' and synced_offset < length;
 
 -- name: fall_back
