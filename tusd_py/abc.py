@@ -83,8 +83,8 @@ class Data(ABC):
     async def sync(self) -> None:
         """Return when every byte written so far survives a power cut.
 
-        After an `OSError` or `InsufficientStorage` nothing written since the last successful sync may be acknowledged without being
-        written again: kernels call such pages clean (reliability: I9).
+        After an `OSError` or `InsufficientStorage` nothing written since the last successful sync may be
+        acknowledged without being written again: kernels call such pages clean (reliability: I9).
         """
 
     @abstractmethod
@@ -145,8 +145,12 @@ class DataStore(ABC):
         """
 
     @abstractmethod
-    async def write_to(self, upload_id: str) -> Data:
-        """Open an upload's data for writing. Raises `DataLost` when it is not there or is not a plain file."""
+    async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
+        """Open an upload's data for writing.
+
+        Raises `DataLost` when it is not there, is not a plain file, or has less than `holds` bytes: what was
+        acknowledged is gone, and writing behind it would hide that (I7).
+        """
 
     @abstractmethod
     async def read_from(self, upload_id: str) -> DataReader:
@@ -230,8 +234,8 @@ class JobStore(ABC):
         """Return jobs scheduled at or before `now`, the earliest first."""
 
     @abstractmethod
-    async def next_job_at(self) -> float | None:
-        """Return when the earliest job is scheduled (Unix epoch); None when there is none."""
+    async def next_job_at(self, *, after: float = float("-inf")) -> float | None:
+        """Return when the earliest job behind `after` is scheduled (Unix epoch); None when there is none."""
 
     @abstractmethod
     async def retry_job(self, job: Job) -> None:

@@ -39,6 +39,7 @@ class Tus:
         self._worker: Worker | None = None
         self._working: asyncio.Task[None] | None = None
         self._dir: DataDir | None = None
+        self._users = 0
         root = Path(settings.data_dir)
         self._data = FileDataStore(root / "uploads")
         self._info = SqliteInfoStore(
@@ -72,7 +73,15 @@ class Tus:
         return task
 
     async def start(self) -> None:
-        """Take the data directory, open the stores, run waiting jobs. Raises `StartupError`; destroys nothing."""
+        """Take the data directory, open the stores, run waiting jobs. Raises `StartupError`; destroys nothing.
+
+        Applications that share a service each start and stop it: the first opens it, the last closes it.
+        """
+        if self._users == 0:
+            await self._open()
+        self._users += 1
+
+    async def _open(self) -> None:
         settings = self.settings
         self._dir = open_data_dir(Path(settings.data_dir), allow_unsafe=settings.allow_unsafe_data_dir)
         try:
@@ -95,6 +104,9 @@ class Tus:
 
     async def stop(self) -> None:
         """End running jobs (they run again after the next start), wait for requests, close everything."""
+        self._users -= 1
+        if self._users > 0:
+            return
         if self._working is not None:
             self._working.cancel()
             await asyncio.wait([self._working])

@@ -133,6 +133,7 @@ def _take_lock(path: Path) -> int:
         if not stat.S_ISREG(os.fstat(lock).st_mode):
             raise StartupError(f"{path} is not a plain file; remove it")
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.fchmod(lock, _FILE_MODE)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:

@@ -295,7 +295,7 @@ async def test_ready_soon_with_many_uploads(path: Path, boot_id: str) -> None:
         ("list_expired", "uploads_expiring (expires_at>? AND expires_at<?)"),
         ("known_uploads", "PRIMARY KEY (id=?)"),
         ("due_jobs", "jobs_scheduled (scheduled_at<?)"),
-        ("next_job_at", "jobs_scheduled"),
+        ("next_job_at", "jobs_scheduled (scheduled_at>?)"),
         ("advance_upload", "PRIMARY KEY (id=?)"),
         ("finish_upload", "PRIMARY KEY (id=?)"),
         ("mark_deleting", "PRIMARY KEY (id=?)"),

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 from tusd_py.cli.text import printable
 from tusd_py.settings import LogFormat
@@ -34,7 +35,18 @@ def install(log_format: LogFormat, stream: TextIO, level: int = logging.INFO) ->
         logger.handlers = [handler]
         logger.setLevel(level)
         logger.propagate = False
+    handler.addFilter(_tame_malformed)
     return handler
+
+
+def _tame_malformed(record: logging.LogRecord) -> bool:
+    """Make one short line of a request that the HTTP parser refused: anybody can send such, as often as they like."""
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, HttpProcessingError):
+        record.levelno, record.levelname = logging.INFO, logging.getLevelName(logging.INFO)
+        record.msg, record.args = "refused a malformed request: %s", (error.message.partition("\n")[0],)
+        record.exc_info = record.exc_text = None
+    return True
 
 
 class TextFormatter(logging.Formatter):

@@ -9,7 +9,7 @@ from tusd_py.abc import Body, Digest
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import writing
 from tusd_py.engine.writer import Writer
-from tusd_py.errors import ChecksumMismatch, StoreError, TusError
+from tusd_py.errors import ChecksumMismatch, InsufficientStorage, StoreError, TusError
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, short
 from tusd_py.protocol import checksum, rules
@@ -30,8 +30,16 @@ async def append(ctx: Context, intent: Append, body: Body, limits: Limits) -> Up
         return await receive(ctx, upload, intent, body, limits)
 
 
-async def receive(ctx: Context, upload: UploadInfo, intent: Append, body: Body, limits: Limits) -> UploadInfo:
-    """Read a body into a visible upload whose lock is held. As `append`."""
+async def receive(
+    ctx: Context,
+    upload: UploadInfo,
+    intent: Append,
+    body: Body,
+    limits: Limits,
+    *,
+    kept: tuple[type[TusError], ...] = (TusError,),
+) -> UploadInfo:
+    """Read a body into a visible upload whose lock is held. As `append`; `kept` are the ends that leave bytes."""
     plan = rules.plan_append(upload, intent, limits)
     writer = Writer(ctx, upload, limits)
     digest = checksum.new_digest(intent.checksum.algorithm) if intent.checksum else None
@@ -44,12 +52,16 @@ async def receive(ctx: Context, upload: UploadInfo, intent: Append, body: Body, 
                 # An unverified byte is no byte: "the chunk MUST be discarded" (tus 1.0.0, Checksum).
                 await writer.discard()
                 raise ended
+        if ended is not None and not isinstance(ended, kept):
+            raise ended
         finish = not upload.is_finished and rules.is_complete(_completion(intent, ended), writer.position, plan.length)
         await writer.commit(plan.length, finish=finish)
         if ended is not None:
             raise ended
         return writer.upload
     except TusError as error:
+        if isinstance(error, InsufficientStorage):
+            await _give_back(ctx, writer)
         error.upload = writer.upload
         raise
     except OSError as error:
@@ -59,6 +71,13 @@ async def receive(ctx: Context, upload: UploadInfo, intent: Append, body: Body, 
         raise failure from error
     finally:
         await writer.close()
+
+
+async def _give_back(ctx: Context, writer: Writer) -> None:
+    """Remove what was stored and does not count: the row that counts it may not have fitted (CORE-BODY-20)."""
+    current = await ctx.info.get(writer.upload.id)
+    if current is not None and current.offset == writer.upload.offset:
+        await writer.discard()
 
 
 async def _read(writer: Writer, plan: rules.AppendPlan, body: Body, digest: Digest | None) -> TusError | None:

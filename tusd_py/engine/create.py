@@ -62,7 +62,8 @@ async def _first_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: B
         body_length=intent.body_length,
         completion=intent.completion,
     )
-    return await receive(ctx, upload, first, body, limits)
+    # What is removed again must not have been finished: its jobs would run (CWU-04).
+    return await receive(ctx, upload, first, body, limits, kept=_CUT)
 
 
 def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:

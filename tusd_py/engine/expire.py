@@ -52,6 +52,7 @@ class Sweeper:
         while True:
             await asyncio.sleep(self._interval)
             try:
+                await self.finish_removals()
                 await self.sweep()
                 if self._ctx.clock.monotonic() >= self._orphans_at:
                     self._orphans_at = self._ctx.clock.monotonic() + ORPHAN_SWEEP
@@ -80,8 +81,23 @@ class Sweeper:
                 else:
                     skipped.add(upload_id)
 
+    async def finish_removals(self) -> int:
+        """Go on with removals that failed half-way, whoever began them; return how many are done now."""
+        done, after = 0, ""
+        states = (UploadState.DELETING,)
+        while batch := await self._ctx.info.list_uploads(after=after, limit=BATCH, states=states):
+            after = batch[-1].id
+            for upload in batch:
+                done += await self._remove_expired(upload.id)
+        return done
+
     async def sweep_orphans(self) -> int:
-        """Remove data that no upload owns, left by a crash between the two steps of a creation."""
+        """Remove data that no upload owns, left by a crash between the two steps of a creation.
+
+        Nothing while the clock looks wrong, as seen by the last `sweep`: no file is as old as it seems then (I13).
+        """
+        if self._ctx.clock.monotonic() < self._paused_until:
+            return 0
         removed = 0
         older_than = self._ctx.clock.now() - ORPHAN_AGE
         async for names in self._ctx.data.names(older_than=older_than):
@@ -101,9 +117,13 @@ class Sweeper:
             upload = await self._ctx.info.get(upload_id)
             if upload is None or self._ctx.pins[upload_id]:
                 return False
-            if not rules.is_gone(upload, self._ctx.clock.now()):
+            if upload.state is not UploadState.DELETING and not rules.is_gone(upload, self._ctx.clock.now()):
                 return False
             await remove(self._ctx, upload_id)
+        except (StoreError, OSError):
+            # One that cannot be removed must not keep the others from being removed.
+            log.exception("removing failed; trying again later", extra={"action": "sweep_failed"})
+            return False
         finally:
             await lock.release()
         log.info("removed an expired upload", extra={"action": "upload_expired", "upload_id": short(upload_id)})

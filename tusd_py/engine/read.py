@@ -5,7 +5,7 @@ from __future__ import annotations
 from tusd_py.abc import DataReader
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import settle
-from tusd_py.errors import UploadNotFound
+from tusd_py.errors import DataLost, UploadNotFound
 from tusd_py.models.upload import UploadInfo
 from tusd_py.protocol import rules
 
@@ -31,4 +31,8 @@ async def open_download(ctx: Context, upload_id: str) -> tuple[UploadInfo, DataR
     upload = rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
     if not upload.is_finished:
         raise UploadNotFound
-    return upload, await ctx.data.read_from(upload_id)
+    reader = await ctx.data.read_from(upload_id)
+    if reader.size != upload.offset:
+        await reader.close()
+        raise DataLost
+    return upload, reader

@@ -74,6 +74,7 @@ class Engine:
     async def start(self) -> None:
         """Open the stores, finish what a crash left, begin to sweep. Raises `StartupError`; destroys nothing."""
         ctx = self._ctx
+        ctx.draining = False
         await ctx.data.open()
         try:
             await ctx.info.open()

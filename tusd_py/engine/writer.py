@@ -108,7 +108,7 @@ class Writer:
 
     async def _open(self) -> Data:
         if self._data is None:
-            self._data = await self._ctx.data.write_to(self.upload.id)
+            self._data = await self._ctx.data.write_to(self.upload.id, holds=self.upload.offset)
         return self._data
 
     def _progress(self, length: int | None, *, durable: bool, finish: bool) -> Progress:

@@ -6,17 +6,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from tusd_py.abc import Clock, InfoStore, JobStore
+from tusd_py.errors import StoreError
 from tusd_py.jobs.registry import Registry, Task
-from tusd_py.jobs.retry import delay_after
+from tusd_py.jobs.retry import LONGEST_DELAY, delay_after
 from tusd_py.models.finished import FinishedUpload
 from tusd_py.models.job import Job
-from tusd_py.models.upload import short
+from tusd_py.models.upload import UploadInfo, short
 from tusd_py.protocol.metadata import decode_text, parse_metadata
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,8 @@ CONCURRENCY = 4
 """Jobs running at the same time."""
 IDLE = 60.0
 """Seconds between two looks at the store when nothing is known to be due."""
+LONGEST_ERROR = 1000
+"""Characters of an error that are stored."""
 
 
 class Worker:
@@ -57,16 +61,25 @@ class Worker:
         self._wake.set()
 
     async def run(self) -> None:
-        """Run jobs until cancelled; running tasks are then cancelled too and run again after the next start."""
+        """Run jobs until cancelled; running tasks are then cancelled too and run again after the next start.
+
+        A store that cannot be asked is asked again later.
+        """
+        failures = 0
         try:
             while True:
                 self._wake.clear()
-                await self._start_due()
                 try:
-                    async with asyncio.timeout(await self._pause()):
+                    await self._start_due()
+                    pause = await self._pause()
+                    failures = 0
+                except (StoreError, OSError):
+                    failures += 1
+                    pause = delay_after(failures, random.random())
+                    log.exception("looking for jobs failed", extra={"action": "jobs_unavailable"})
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
                         await self._wake.wait()
-                except TimeoutError:
-                    pass
         finally:
             for task in self._active.values():
                 task.cancel()
@@ -74,25 +87,19 @@ class Worker:
                 await asyncio.wait(set(self._active.values()))
 
     async def _start_due(self) -> None:
-        room = CONCURRENCY - len(self._active)
-        if room <= 0:
-            return
-        limit = room + len(self._active) + len(self._unknown)
-        for job in await self._jobs.due_jobs(self._clock.now(), limit=limit):
+        # Rows of running jobs are due as well.
+        for job in await self._jobs.due_jobs(self._clock.now(), limit=CONCURRENCY + len(self._active)):
             task = self._registry.get(job.task)
             key = (job.upload_id, job.task)
             if task is None:
                 await self._set_aside(job)
             elif key not in self._active and len(self._active) < CONCURRENCY:
-                running = asyncio.create_task(self._attempt(job, task), name=f"tusd-py job {job.task}")
+                running = asyncio.create_task(self._work(job, task), name=f"tusd-py job {job.task}")
                 self._active[key] = running
                 running.add_done_callback(partial(self._ended, key))
 
-    def _ended(self, key: tuple[str, str], ended: asyncio.Task[None]) -> None:
+    def _ended(self, key: tuple[str, str], _: asyncio.Task[None]) -> None:
         del self._active[key]
-        if not ended.cancelled() and (error := ended.exception()):
-            # The row could not be updated; it is still due and the job runs again.
-            log.error("job bookkeeping failed", exc_info=error, extra={"action": "job_lost_track"})
         self.wake()
 
     async def _set_aside(self, job: Job) -> None:
@@ -100,44 +107,60 @@ class Worker:
         if job.task not in self._unknown:
             self._unknown.add(job.task)
             log.warning("no task is named %r; its jobs wait", job.task, extra={"action": "job_unknown"})
-        await self._jobs.retry_job(replace(job, scheduled_at=self._clock.now() + 3600.0))
+        await self._jobs.retry_job(replace(job, scheduled_at=self._clock.now() + LONGEST_DELAY))
 
     async def _pause(self) -> float:
-        if len(self._active) >= CONCURRENCY:
-            return IDLE
-        at = await self._jobs.next_job_at()
-        if at is None or self._active:
-            # Rows of running jobs are still there; the end of one wakes us.
-            return IDLE
-        return min(max(at - self._clock.now(), 0.0), IDLE)
+        """Return the seconds until something becomes due. What is due already is running, or waits for room."""
+        now = self._clock.now()
+        at = await self._jobs.next_job_at(after=now)
+        return IDLE if at is None else min(at - now, IDLE)
 
-    async def _attempt(self, job: Job, task: Task) -> None:
+    async def _work(self, job: Job, task: Task) -> None:
+        """Run a job once and store how it ended.
+
+        It counts as running until that is stored, so that a full disk does not make it run again and again.
+        """
         job = replace(job, attempt=job.attempt + 1)
+        failed = await self._attempt(job, task)
+        tries = 0
+        while True:
+            try:
+                await (self._jobs.retry_job(failed) if failed else self._jobs.complete_job(job))
+            except (StoreError, OSError):
+                tries += 1
+                log.exception("storing the end of a job failed", extra={"action": "job_not_stored"})
+                await asyncio.sleep(delay_after(tries, random.random()))
+            else:
+                return
+
+    async def _attempt(self, job: Job, task: Task) -> Job | None:
+        """Return None when the job is done, else the job as it is to be tried again."""
         try:
             upload = await self._info.get(job.upload_id)
             if upload is not None and upload.is_finished:
-                await task(
-                    FinishedUpload(
-                        id=upload.id,
-                        length=upload.offset,
-                        metadata=decode_text(parse_metadata(upload.metadata)),
-                        path=self._locate(upload.id),
-                        created_at=upload.created_at,
-                        finished_at=upload.finished_at or upload.created_at,
-                        attempt=job.attempt,
-                        idempotency_key=f"{job.upload_id}:{job.task}",
-                    )
-                )
+                await task(self._describe(upload, job))
         except Exception as error:
             delay = delay_after(job.attempt, random.random())
-            log.exception(
+            log.warning(
                 "job %s failed at attempt %d; trying again in %.0f s",
                 job.task,
                 job.attempt,
                 delay,
+                exc_info=error,
                 extra={"action": "job_failed", "upload_id": short(job.upload_id)},
             )
-            message = f"{type(error).__name__}: {error}"[:1000]
-            await self._jobs.retry_job(replace(job, error=message, scheduled_at=self._clock.now() + delay))
-        else:
-            await self._jobs.complete_job(job)
+            message = f"{type(error).__name__}: {error}"[:LONGEST_ERROR]
+            return replace(job, error=message, scheduled_at=self._clock.now() + delay)
+        return None
+
+    def _describe(self, upload: UploadInfo, job: Job) -> FinishedUpload:
+        return FinishedUpload(
+            id=upload.id,
+            length=upload.offset,
+            metadata=decode_text(parse_metadata(upload.metadata)),
+            path=self._locate(upload.id),
+            created_at=upload.created_at,
+            finished_at=upload.finished_at or upload.created_at,
+            attempt=job.attempt,
+            idempotency_key=f"{job.upload_id}:{job.task}",
+        )

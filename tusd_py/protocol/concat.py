@@ -22,6 +22,9 @@ _FINAL = "final;"
 # RFC 3986 3.1 and 3.2; also the network-path reference `//host/path`.
 _ORIGIN = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//[^/]*")
 _QUERY_OR_FRAGMENT = re.compile(r"[?#]")
+# What a proxy may put in front of a base path. Commas and the like: a list with the wrong separator, of which only
+# the last URL would be taken.
+_PREFIX = re.compile(r"(?:/[^/,;\s]+)*")
 
 
 class Concat(msgspec.Struct, frozen=True):
@@ -82,5 +85,5 @@ def resolve_reference(reference: str, base_paths: Sequence[str]) -> str:
 
 def _below(base_path: str, path: str) -> str:
     """Return what follows the last base path in a path, less one trailing slash; empty when there is none."""
-    _, base, tail = path.removesuffix("/").rpartition(base_path)
-    return tail if base else ""
+    prefix, base, tail = path.removesuffix("/").rpartition(base_path)
+    return tail if base and _PREFIX.fullmatch(prefix) else ""

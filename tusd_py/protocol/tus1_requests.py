@@ -146,7 +146,7 @@ class RequestReader:
             upload_id=upload_id,
             offset=parse_integer(offset, InvalidOffset),
             checksum=self._announced_checksum(headers),
-            length=self._declared_length(headers),
+            length=None if _has_draft_length(headers) else self._declared_length(headers),
             has_body=head.has_body,
             body_length=head.body_length,
         )
@@ -255,6 +255,12 @@ def _check_version(headers: HeaderMap) -> bool:
     if any(version != VERSION for version in named):
         raise UnsupportedVersion
     return bool(named)
+
+
+def _has_draft_length(headers: HeaderMap) -> bool:
+    # SEL-01: beside Tus-Resumable everything of the IETF draft is ignored. URLSession adds its headers to a tus
+    # PATCH by itself; its Upload-Length would be the length of the request, not of the upload.
+    return headers.get("Upload-Draft-Interop-Version") is not None
 
 
 def _has_upload_type(headers: HeaderMap) -> bool:

@@ -230,7 +230,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             Group.PROTOCOL,
             kinds.SWITCH,
             "Ignore X-HTTP-Method-Override.",
-            "Honoured by default, on POST only: some clients and networks know no PATCH.",
+            "Honoured by default, as tus asks for: some clients and networks know no PATCH.",
         ),
     ] = False
 

@@ -184,10 +184,13 @@ class FileDataStore(DataStore):
         root, executor = self._opened()
         await _on_thread(executor, root.create, upload_id, durable)
 
-    async def write_to(self, upload_id: str) -> FileData:
+    async def write_to(self, upload_id: str, *, holds: int = 0) -> FileData:
         """Open a file for writing; see `tusd_py.abc.DataStore.write_to`."""
         root, executor = self._opened()
-        descriptor, _ = await _on_thread(executor, _open_to_write, root, upload_id)
+        descriptor, found = await _on_thread(executor, _open_to_write, root, upload_id)
+        if found.st_size < holds:
+            await _to_the_end(_on_thread(executor, descriptor.close))
+            raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
         return FileData(root, executor, upload_id, descriptor)
 
     async def read_from(self, upload_id: str) -> FileReader:

@@ -104,9 +104,12 @@ class MemoryDataStore(DataStore):
             raise UploadExists
         self._contents[upload_id] = _Content(self._now)
 
-    async def write_to(self, upload_id: str) -> MemoryData:
+    async def write_to(self, upload_id: str, *, holds: int = 0) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""
-        return MemoryData(self, self.content(upload_id))
+        content = self.content(upload_id)
+        if len(content.data) < holds:
+            raise DataLost(f"The stored data has {len(content.data)} bytes instead of {holds}")
+        return MemoryData(self, content)
 
     async def read_from(self, upload_id: str) -> MemoryReader:
         """Open for reading; see `tusd_py.abc.DataStore.read_from`."""
@@ -207,9 +210,9 @@ class MemoryInfoStore(InfoStore, JobStore):
         due = [job for job in self._jobs.values() if job.scheduled_at <= now]
         return sorted(due, key=lambda job: (job.scheduled_at, job.upload_id, job.task))[:limit]
 
-    async def next_job_at(self) -> float | None:
-        """Return when the earliest job is scheduled."""
-        return min((job.scheduled_at for job in self._jobs.values()), default=None)
+    async def next_job_at(self, *, after: float = float("-inf")) -> float | None:
+        """Return when the earliest job behind `after` is scheduled."""
+        return min((job.scheduled_at for job in self._jobs.values() if job.scheduled_at > after), default=None)
 
     async def retry_job(self, job: Job) -> None:
         """Store a failed job's new attempt, time and error; a job that is gone stays gone."""

@@ -124,6 +124,13 @@ class DataStoreTests:
             await data.seal(4, durable=False)
         await data.close()
 
+    async def test_opening_short_data_is_refused(self, store: DataStore) -> None:
+        """Nothing is written behind acknowledged bytes that are gone: that would hide the loss (I7)."""
+        await fill(store, ID, b"012345")
+        await (await store.write_to(ID, holds=6)).close()
+        with pytest.raises(DataLost):
+            await store.write_to(ID, holds=7)
+
     async def test_truncate(self, store: DataStore) -> None:
         """Truncating drops what is beyond and never makes data longer (I5)."""
         await store.create(ID, durable=False)

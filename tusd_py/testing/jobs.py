@@ -38,6 +38,7 @@ class JobStoreTests:
         assert await jobs.due_jobs(NOW, limit=10) == [FIRST, SECOND]
         assert await jobs.due_jobs(NOW, limit=1) == [FIRST]
         assert await jobs.next_job_at() == FIRST.scheduled_at
+        assert await jobs.next_job_at(after=FIRST.scheduled_at) != FIRST.scheduled_at
 
     async def test_birth_owes_jobs(self, info: InfoStore, jobs: JobStore) -> None:
         """An upload that is born finished owes its jobs too (I14)."""

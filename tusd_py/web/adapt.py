@@ -39,10 +39,14 @@ def base_path(request: web.Request, tail: str | None) -> str:
 
 def check_framing(request: web.Request) -> None:
     """Refuse what HTTP allows nobody to send but aiohttp lets through. Raises `InvalidFraming`."""
+    if request.version < (1, 0):
+        # aiohttp takes a request line without a version for one that has headers and a body all the same.
+        raise InvalidFraming("The request line has no HTTP version")
     if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
         # RFC 9112, 6.1: framing cannot be trusted, close the connection.
         raise InvalidFraming("Transfer-Encoding needs HTTP/1.1")
-    if "Upgrade" in request.headers and request.message.upgrade:
+    if request.headers.get("Upgrade", "").strip().lower() == "websocket":
+        # aiohttp takes what follows for the other protocol. Other upgrades it ignores, as everybody may.
         raise InvalidFraming("This server speaks HTTP only")
 
 

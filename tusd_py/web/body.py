@@ -43,9 +43,9 @@ class RequestBody(Body):
             revive(self._content, self._reason)
 
     @property
-    def awaits_continue(self) -> bool:
-        """Whether the client still waits for `100 Continue` and so has sent none of the body."""
-        return not self._begun and expects_continue(self._request)
+    def is_over(self) -> bool:
+        """Whether nothing more will come: the client still waits for `100 Continue`, or the framing broke."""
+        return is_malformed(self._request) or (not self._begun and expects_continue(self._request))
 
     @property
     def is_cut(self) -> bool:
@@ -86,12 +86,14 @@ class RequestBody(Body):
         return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
 
     def _last_buffers(self, reason: TusError) -> Sequence[bytes]:
-        """Return what had arrived when the body ended early, once; then raise why."""
+        """Return what had arrived when the body ended early, once; then raise why, unless it had all arrived."""
         self._reason = self._reason or reason
         if not self._drained:
             self._drained = True
             if buffers := take_buffered(self._content):
                 return buffers
+        if self._content.at_eof():
+            return ()
         raise self._reason
 
     async def _begin(self) -> None:

@@ -87,5 +87,5 @@ class Cors:
 
 
 def _glob(pattern: str) -> str:
-    """Translate a glob: `*` stands for one or more characters of one name, never for a slash or a colon."""
-    return "[^/:]+".join(re.escape(piece) for piece in pattern.split("*"))
+    """Translate a glob: `*` stands for one or more characters of a host name, never for `/`, `:`, `@` or `#`."""
+    return "[A-Za-z0-9._-]+".join(re.escape(piece) for piece in pattern.split("*"))

@@ -66,9 +66,16 @@ async def send(
         headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{reader.size}"
     response = web.StreamResponse(status=206 if partial else 200, headers=headers | describe(upload.metadata))
     response.content_length = count
-    await response.prepare(request)
-    await _transmit(response, reader, span, request.transport, timeout)
-    await response.write_eof()
+    try:
+        await response.prepare(request)
+        await _transmit(response, reader, span, request.transport, timeout)
+        await response.write_eof()
+    except ConnectionError:
+        # Too late for a status: the client must see that it has not got everything. Not raised, because aiohttp
+        # would log whoever stops a download as an error of ours.
+        response.force_close()
+        if request.transport is not None:
+            request.transport.abort()
     return response
 
 
@@ -95,7 +102,7 @@ def _filename(name: str) -> str:
     """Return the filename parameters of RFC 6266: an ASCII fallback, and the real name when that differs."""
     name = name.replace("\\", "/").rpartition("/")[2][:_LONGEST_NAME]
     name = "".join(char for char in name if char.isprintable())
-    if not name:
+    if not name.strip(". "):
         return ""
     fallback = _UNSAFE_NAME.sub("_", name)
     if fallback == name:
@@ -167,8 +174,6 @@ async def _transmit(
                 raise ConnectionResetError("the stored data ended early")
             start, count = start + sent, count - sent
     except TimeoutError:
-        # Too late for a status: the client must see that it has not got everything.
-        transport.abort()
         raise ConnectionResetError("the client stopped reading") from None
     finally:
         if file is not None:

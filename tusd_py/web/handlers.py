@@ -60,13 +60,11 @@ class Mount:
         with RequestBody(request, timeout=self._options.network_timeout) as body:
             try:
                 check_framing(request)
-                intent = self._dialect.read(head)
+                intent = await self._read(head)
                 if isinstance(intent, Download):
                     return await self._download(request, intent, cors)
                 location = location_of(self._options.edge, edge, head.base_paths[0], "")
                 reply = await self._answer(intent, body, location)
-            except MissingVersion as error:
-                reply = self._dialect.refused(await self._missing_version(error, head), head)
             except TusError as error:
                 reply = self._dialect.refused(error, head)
             except ConnectionError:
@@ -77,9 +75,18 @@ class Mount:
             response = self._respond(reply, cors)
             if body.is_cut:
                 response.force_close()
-            if body.awaits_continue and head.has_body:
+            if body.is_over and head.has_body:
                 _leave_body(request, response)
             return response
+
+    async def _read(self, head: RequestHead) -> Intent:
+        try:
+            return self._dialect.read(head)
+        except MissingVersion:
+            # An unknown upload is not found, whoever asks in whatever language (CORE-VER-04).
+            if head.upload_id is not None and not await self._engine.exists(head.upload_id):
+                raise UploadNotFound from None
+            raise
 
     async def _answer(self, intent: Intent, body: RequestBody, location: str) -> Reply:
         engine, dialect = self._engine, self._dialect
@@ -101,16 +108,10 @@ class Mount:
     async def _download(self, request: web.Request, intent: Download, cors: dict[str, str]) -> web.StreamResponse:
         upload, reader = await self._engine.open_download(intent.upload_id)
         try:
-            headers = {"Tus-Resumable": "1.0.0", **cors}
+            headers = {"Tus-Resumable": "1.0.0", "X-Content-Type-Options": "nosniff", **cors}
             return await download.send(request, upload, reader, headers, timeout=self._options.network_timeout)
         finally:
             await reader.close()
-
-    async def _missing_version(self, error: MissingVersion, head: RequestHead) -> TusError:
-        """An unknown upload is not found, whoever asks in whatever language (CORE-VER-04)."""
-        if head.upload_id is None or await self._engine.exists(head.upload_id):
-            return error
-        return UploadNotFound()
 
     def _respond(self, reply: Reply, cors: dict[str, str]) -> web.Response:
         response = write_reply(reply)
@@ -126,7 +127,7 @@ async def leave_expectation(request: web.Request) -> None:
 
 
 def _leave_body(request: web.Request, response: web.Response) -> None:
-    """Do not wait for a body that the client holds back until we allow it."""
+    """Do not let aiohttp wait for the rest of a body that will not come."""
     response.force_close()
     request.content.feed_eof()
     if request.transport is not None:

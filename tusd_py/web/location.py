@@ -15,7 +15,7 @@ Network = IPv4Network | IPv6Network
 _FORWARDED = ("Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Prefix", "Via")
 # RFC 3986 reg-name or IPv6 literal, with an optional port; nothing that could split a header or a URL.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
-_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+_PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 # RFC 7239, section 4: forwarded-pair = token "=" (token / quoted-string).
 _PAIR = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\s*')
 _DEFAULT_PORT = {"http": ":80", "https": ":443"}

@@ -39,12 +39,15 @@ def add_mount(app: web.Application, prefix: str, engine: Engine, options: MountO
         app.router.add_route("*", path, mount.handle, expect_handler=leave_expectation)
     else:
         path = ""
-    app.router.add_route("*", path + "/{tail:.*}", mount.handle, expect_handler=leave_expectation)
+    app.router.add_route("*", path + "/{tail:(?s:.*)}", mount.handle, expect_handler=leave_expectation)
     return mount
 
 
 def own_service(app: web.Application, service: Service) -> None:
-    """Start a service with an application and stop it with it; one that several mounts share starts once."""
+    """Start a service with an application and stop it with it.
+
+    Mounts of one application share it; what several applications share has to count its starts and stops.
+    """
     services = app.setdefault(SERVICES, [])
     if service in services:
         return

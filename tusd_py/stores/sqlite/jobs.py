@@ -22,9 +22,9 @@ class SqliteJobStore(JobStore):
         rows = await self._database.read("due_jobs", {"now": now, "limit": limit})
         return [Job(upload_id=row[0], task=row[1], attempt=row[2], scheduled_at=row[3], error=row[4]) for row in rows]
 
-    async def next_job_at(self) -> float | None:
-        """Return when the earliest job is scheduled."""
-        rows = await self._database.read("next_job_at", {})
+    async def next_job_at(self, *, after: float = float("-inf")) -> float | None:
+        """Return when the earliest job behind `after` is scheduled."""
+        rows = await self._database.read("next_job_at", {"after": after})
         scheduled_at: float | None = rows[0][0]
         return scheduled_at
 

@@ -140,7 +140,8 @@ limit :limit;
 
 -- name: next_job_at
 select min(scheduled_at)
-from jobs;
+from jobs
+where scheduled_at > :after;
 
 -- name: get_meta
 select value

@@ -1,0 +1,227 @@
+"""An engine over memory rooms that write down what is asked of them, in order, and fail when told to."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tusd_py.abc import Body, Digest
+from tusd_py.engine.context import Policy
+from tusd_py.engine.service import Engine
+from tusd_py.errors import DataLost, TusError
+from tusd_py.lockers.memory import MemoryLocker
+from tusd_py.models.job import Job
+from tusd_py.models.limits import Durability, Limits
+from tusd_py.models.upload import Progress, UploadInfo
+from tusd_py.protocol.intents import Append, Create
+from tusd_py.stores.memory import MemoryData, MemoryDataStore, MemoryInfoStore
+from tusd_py.testing.fakes import FakeClock
+
+Hook = Callable[[], object]
+
+
+class Journal:
+    """What happened, in order; and what shall happen when a step is reached."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self._hooks: dict[str, list[Hook | BaseException]] = {}
+
+    def at(self, verb: str, hook: Hook | BaseException) -> None:
+        """Raise an error, or call a function, the next time that a verb is reached; several are taken in order."""
+        self._hooks.setdefault(verb, []).append(hook)
+
+    def note(self, verb: str, *facts: object) -> None:
+        """Write down a step, then do what was planned for it."""
+        self.steps.append(" ".join([verb, *(str(fact) for fact in facts if fact != "")]))
+        if hooks := self._hooks.get(verb):
+            hook = hooks.pop(0)
+            if isinstance(hook, BaseException):
+                raise hook
+            hook()
+
+    def take(self) -> list[str]:
+        """Return the steps since the last time."""
+        steps, self.steps = self.steps, []
+        return steps
+
+
+def _mark(durable: bool) -> str:
+    return "durable" if durable else ""
+
+
+class RecordingData(MemoryData):
+    _store: RecordingDataStore
+
+    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+        self._store.journal.note("write", f"{offset}+{sum(map(len, buffers))}")
+        await super().write(offset, buffers, digest)
+
+    async def copy(self, offset: int, source_id: str, length: int) -> None:
+        self._store.journal.note("copy", f"{offset}+{length}")
+        await super().copy(offset, source_id, length)
+
+    async def sync(self) -> None:
+        self._store.journal.note("sync")
+        await super().sync()
+
+    async def seal(self, length: int, *, durable: bool) -> None:
+        self._store.journal.note("seal", length, _mark(durable))
+        if len(self._content.data) < length:
+            raise DataLost
+        del self._content.data[length:]
+
+    async def truncate(self, length: int) -> None:
+        self._store.journal.note("truncate", length)
+        await super().truncate(length)
+
+
+class RecordingDataStore(MemoryDataStore):
+    def __init__(self, journal: Journal, now: Callable[[], float]) -> None:
+        super().__init__(now=now)
+        self.journal = journal
+
+    async def create(self, upload_id: str, *, durable: bool) -> None:
+        self.journal.note("create", _mark(durable))
+        await super().create(upload_id, durable=durable)
+
+    async def write_to(self, upload_id: str, *, holds: int = 0) -> RecordingData:
+        await super().write_to(upload_id, holds=holds)
+        return RecordingData(self, self.content(upload_id))
+
+    async def remove(self, upload_id: str, *, durable: bool) -> None:
+        self.journal.note("remove", _mark(durable))
+        await super().remove(upload_id, durable=durable)
+
+
+class RecordingInfoStore(MemoryInfoStore):
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self.journal = journal
+
+    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+        self.journal.note("insert", upload.state, _mark(durable))
+        await super().insert(upload, durable=durable, jobs=jobs)
+
+    async def advance(self, progress: Progress, *, durable: bool) -> None:
+        self.journal.note("advance", f"{progress.offset} synced {progress.synced_offset}", _mark(durable))
+        await super().advance(progress, durable=durable)
+
+    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+        self.journal.note("finish", f"{progress.offset} synced {progress.synced_offset}", _mark(durable))
+        await super().finish(progress, durable=durable, jobs=jobs)
+
+    async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
+        self.journal.note("mark_deleting", _mark(durable))
+        return await super().mark_deleting(upload_id, durable=durable)
+
+    async def delete(self, upload_id: str) -> None:
+        self.journal.note("delete")
+        await super().delete(upload_id)
+
+
+class ScriptedBody(Body):
+    """A body that brings what it was given: bytes, things to do in between, and an error as its end."""
+
+    def __init__(self, *script: bytes | Callable[[], Any] | TusError) -> None:
+        self.script = list(script)
+        self.reason: TusError | None = None
+
+    async def receive(self) -> Sequence[bytes]:
+        while self.script:
+            item = self.script.pop(0)
+            if isinstance(item, TusError):
+                raise item
+            if isinstance(item, bytes):
+                return (item,)
+            result = item()
+            if hasattr(result, "__await__"):
+                await result
+        if self.reason is not None:
+            raise self.reason
+        return ()
+
+    def interrupt(self, reason: TusError) -> None:
+        self.reason = self.reason or reason
+
+    def idle(self) -> float:
+        return 0.0
+
+
+@dataclass
+class House:
+    """An engine and its rooms."""
+
+    engine: Engine
+    data: RecordingDataStore
+    info: RecordingInfoStore
+    locker: MemoryLocker
+    clock: FakeClock
+    journal: Journal
+    finished: list[UploadInfo] = field(default_factory=list)
+
+    async def create(self, length: int | None = 8, *body: bytes, limits: Limits | None = None, **fields: Any) -> str:
+        """Create an upload, perhaps with first bytes, note the answer and return the id."""
+        size = sum(map(len, body))
+        intent = Create(length=length, has_body=bool(body), with_upload=bool(body), body_length=size, **fields)
+        upload = await self.engine.create(intent, ScriptedBody(*body), limits or Limits())
+        self.journal.steps.append("answer")
+        return upload.id
+
+    async def append(
+        self, upload_id: str, offset: int, *script: Any, limits: Limits | None = None, **fields: Any
+    ) -> UploadInfo:
+        """Append a body of unknown length, note the answer and return the upload."""
+        intent = Append(upload_id=upload_id, offset=offset, has_body=bool(script), body_length=None, **fields)
+        upload = await self.engine.append(intent, ScriptedBody(*script), limits or Limits())
+        self.journal.steps.append("answer")
+        return upload
+
+    async def fill(self, data: bytes, **fields: Any) -> str:
+        """Create an upload, fill it, and forget the steps."""
+        upload_id = await self.create(len(data), **fields)
+        await self.append(upload_id, 0, data)
+        self.journal.take()
+        return upload_id
+
+    def row(self, upload_id: str) -> UploadInfo:
+        """Return what is stored of an upload, in whatever state."""
+        return self.info._uploads[upload_id]
+
+    def stored(self, upload_id: str) -> bytes:
+        """Return the stored bytes of an upload."""
+        return bytes(self.data.content(upload_id).data)
+
+
+@contextlib.asynccontextmanager
+async def house(level: Durability = Durability.PATCH, *, start: bool = True, **policy: Any) -> AsyncIterator[House]:
+    """Yield an engine at a durability level; `policy` are further fields of it. Nothing sweeps unless told to."""
+    journal, clock, finished = Journal(), FakeClock(), []
+    data, info, locker = RecordingDataStore(journal, clock.now), RecordingInfoStore(journal), MemoryLocker()
+
+    def jobs_for(upload: UploadInfo) -> Sequence[Job]:
+        return [Job(upload_id=upload.id, task="task", scheduled_at=clock.now())]
+
+    def note(upload: UploadInfo) -> None:
+        journal.steps.append("finished")
+        finished.append(upload)
+
+    engine = Engine(
+        data=data,
+        info=info,
+        locker=locker,
+        clock=clock,
+        policy=Policy(durability=level, **policy),
+        sweep_interval=3600,
+        jobs_for=jobs_for,
+        finished=note,
+    )
+    if start:
+        await engine.start()
+    journal.take()
+    try:
+        yield House(engine, data, info, locker, clock, journal, finished)
+    finally:
+        await engine.stop()

@@ -1,0 +1,67 @@
+"""What a crash left half-done is finished at the next start (reliability 3.1, I12, I16, CAT-20)."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from tests.engine.rooms import House, house
+from tusd_py.models.upload import UploadInfo, UploadState
+
+
+async def leave(rooms: House, upload_id: str, state: UploadState, data: bytes | None) -> None:
+    """Put into the rooms what a crash at some moment leaves there."""
+    await rooms.info.insert(UploadInfo(id=upload_id, length=4, state=state), durable=True)
+    if data is not None:
+        await rooms.data.create(upload_id, durable=True)
+        await (await rooms.data.write_to(upload_id)).write(0, [data])
+
+
+@pytest.mark.parametrize("state", [UploadState.DELETING, UploadState.ASSEMBLING])
+@pytest.mark.parametrize("data", [b"abcd", b"", None], ids=["with data", "empty", "data gone"])
+async def test_half_done(state: UploadState, data: bytes | None) -> None:
+    """A removal and a concatenation that were cut leave neither row nor data after the next start. (3.1, CAT-20)"""
+    async with house(start=False) as rooms:
+        await leave(rooms, "half", state, data)
+        rooms.journal.take()
+        await rooms.engine.start()
+        assert rooms.journal.take() == ["mark_deleting durable", "remove durable", "delete"]
+        assert (await rooms.info.list_uploads(), rooms.data._contents) == ([], {})
+
+
+async def test_everything_else_stays() -> None:
+    """Open and finished uploads are as they were, also expired ones: a start removes nothing else. (I16)"""
+    async with house(start=False) as rooms:
+        await leave(rooms, "finished", UploadState.FINISHED, b"abcd")
+        await leave(rooms, "open", UploadState.OPEN, b"ab")
+        await leave(rooms, "expired", UploadState.OPEN, b"ab")
+        rooms.info._uploads["expired"] = replace(rooms.row("expired"), expires_at=1.0)
+        before = dict(rooms.info._uploads)
+        rooms.journal.take()
+        await rooms.engine.start()
+        assert rooms.journal.take() == []
+        assert rooms.info._uploads == before
+        assert sorted(rooms.data._contents) == ["expired", "finished", "open"]
+
+
+async def test_many() -> None:
+    """More than one batch of leftovers is finished, too. (I18)"""
+    async with house(start=False) as rooms:
+        for number in range(1203):
+            await leave(rooms, f"{number:05}", UploadState.DELETING, b"")
+        await leave(rooms, "00600x", UploadState.OPEN, b"ab")
+        await rooms.engine.start()
+        assert [upload.id for upload in await rooms.info.list_uploads()] == ["00600x"]
+
+
+@pytest.mark.parametrize("verb", ["remove", "delete"])
+async def test_crash_inside_a_removal(verb: str) -> None:
+    """Wherever a removal stops, the upload is unknown from its first step on, and gone after a start. (3.1, I12)"""
+    async with house() as rooms:
+        upload_id = await rooms.fill(b"abcd")
+        rooms.journal.at(verb, RuntimeError("the process dies here"))
+        with pytest.raises(RuntimeError):
+            await rooms.engine.terminate(upload_id)
+        assert rooms.row(upload_id).state is UploadState.DELETING
+        await rooms.engine.start()
+        assert (await rooms.info.list_uploads(), rooms.data._contents) == ([], {})
