@@ -10,6 +10,9 @@ from typing import Any
 import aiohttp
 import pytest
 
+# The suites that are shipped show values when they fail here too; this must come before anybody imports them.
+pytest.register_assert_rewrite("tusd_py.testing")
+
 from tests.support.client import Client
 from tests.support.servers import MODES, Target, serve
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,9 @@ class Client:
     ) -> Answer:
         """Send one request with exactly these headers (and what HTTP itself needs)."""
         target = URL(url or self.base, encoded=True)
+        if isinstance(data, bytes) and len(data) > 2**20:
+            # aiohttp warns of more: writing it would block the loop.
+            data = io.BytesIO(data)
         skip = {"Content-Type", "User-Agent", "Accept", "Accept-Encoding"} - set(headers or {})
         async with self.session.request(
             method, target, headers=headers, data=data, allow_redirects=False, skip_auto_headers=skip

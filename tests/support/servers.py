@@ -96,16 +96,21 @@ async def process(data_dir: Path, **settings: Any) -> AsyncIterator[Target]:
     """Run `tusd-py serve` as a process; at the end it must leave by SIGTERM with code 0, unless it was killed."""
     child = await launch(data_dir, **settings)
     assert child.stdout is not None
+    assert child.stderr is not None
+    # Read all the time: a server whose log nobody reads stands still when the pipe is full.
+    log = asyncio.create_task(child.stderr.read())
     try:
         line = (await asyncio.wait_for(child.stdout.readline(), 30)).decode()
-        assert line.startswith(READY), (line, await _errors(child))
-        target = Target(line.removeprefix(READY).strip(), data_dir, "process", process=child)
-        yield target
+        if not line.startswith(READY):
+            raise AssertionError(f"the server did not start: {line!r} {(await log).decode(errors='replace')}")
+        yield Target(line.removeprefix(READY).strip(), data_dir, "process", process=child)
     finally:
         killed = child.returncode is not None
         if not killed:
             child.send_signal(signal.SIGTERM)
-        errors = await _errors(child)
+        ended = await _ends(child)
+        errors = (await log).decode(errors="replace")
+        assert ended, "the server did not end: " + errors
         assert killed or child.returncode == 0, errors
         assert "Traceback" not in errors, errors
 
@@ -131,11 +136,11 @@ async def launch(data_dir: Path, **settings: Any) -> asyncio.subprocess.Process:
     )
 
 
-async def _errors(child: asyncio.subprocess.Process) -> str:
+async def _ends(child: asyncio.subprocess.Process) -> bool:
     try:
-        _, errors = await asyncio.wait_for(child.communicate(), 40)
+        await asyncio.wait_for(child.wait(), 40)
     except TimeoutError:
         child.kill()
-        _, errors = await child.communicate()
-        raise AssertionError("the server did not end: " + errors.decode(errors="replace")) from None
-    return errors.decode(errors="replace")
+        await child.wait()
+        return False
+    return True

@@ -99,8 +99,8 @@ class DooredStore(DataStore):
     async def create(self, upload_id: str, *, durable: bool) -> None:
         await self._store.create(upload_id, durable=durable)
 
-    async def write_to(self, upload_id: str) -> Data:
-        return DooredData(await self._store.write_to(upload_id), self.copying)
+    async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
+        return DooredData(await self._store.write_to(upload_id, holds=holds), self.copying)
 
     async def read_from(self, upload_id: str) -> Any:
         return await self._store.read_from(upload_id)
@@ -162,7 +162,12 @@ async def timed(stores: str, directory: Path, **limits: Any) -> AsyncIterator[Ti
     await engine.start()
     try:
         async with running(app) as url:
-            yield Timed(f"{url}/files/", clock, doored, info, engine, Sweeper(engine._ctx, NEVER))
+            try:
+                yield Timed(f"{url}/files/", clock, doored, info, engine, Sweeper(engine._ctx, NEVER))
+            finally:
+                # A test that failed must not hang behind a door.
+                doored.copying.open()
+                doored.removing.open()
     finally:
         await engine.stop()
 

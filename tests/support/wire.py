@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import struct
 from collections.abc import Mapping
@@ -94,12 +95,16 @@ class Wire:
         return RawAnswer(code, reason[0] if reason else "", headers, body)
 
     async def closed(self, *, timeout: float = 15) -> bytes:
-        """Wait until the server closes; return what else it sent."""
-        return await asyncio.wait_for(self.reader.read(), timeout)
+        """Wait until the server closes; return what else it sent. A reset is an end too."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), timeout)
+        except ConnectionError:
+            return b""
 
     def finish(self) -> None:
-        """Send FIN: nothing more comes from us."""
-        self.writer.write_eof()
+        """Send FIN: nothing more comes from us. Does nothing when the server was faster."""
+        with contextlib.suppress(OSError):
+            self.writer.write_eof()
 
     def reset(self) -> None:
         """Send RST, as a vanishing client does."""

@@ -1,0 +1,146 @@
+"""A small TCP proxy that cuts connections, as bad networks do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+import termios
+from collections.abc import AsyncIterator
+from enum import Enum, auto
+from typing import Self
+from urllib.parse import urlsplit, urlunsplit
+
+
+class Cut(Enum):
+    """How a connection ends."""
+
+    FIN = auto()
+    """Both sides see the end of the stream."""
+    RST = auto()
+    """Both sides see a reset."""
+
+
+class CuttingProxy:
+    """Forwards connections to one server; each next one may be cut after so many bytes from the client."""
+
+    def __init__(self, target: str) -> None:
+        self._target = urlsplit(target)
+        self._cuts: list[tuple[int, Cut]] = []
+        self._server: asyncio.Server | None = None
+        self._running: set[asyncio.Task[None]] = set()
+        self.connections = 0
+        """How many there were."""
+        self.cut = 0
+        """How many were cut."""
+
+    @classmethod
+    @contextlib.asynccontextmanager
+    async def open(cls, target: str) -> AsyncIterator[Self]:
+        """Run a proxy on a free port until the block ends."""
+        proxy = cls(target)
+        proxy._server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
+        try:
+            yield proxy
+        finally:
+            proxy._server.close()
+            for task in proxy._running:
+                task.cancel()
+            if proxy._running:
+                await asyncio.wait(proxy._running)
+
+    @property
+    def url(self) -> str:
+        """The target's URL through the proxy."""
+        return self.through(urlunsplit(self._target))
+
+    def through(self, url: str) -> str:
+        """Return the URL through the proxy of one that leads to the target directly."""
+        assert self._server is not None
+        port = self._server.sockets[0].getsockname()[1]
+        return urlunsplit(urlsplit(url)._replace(netloc=f"127.0.0.1:{port}"))
+
+    def cut_after(self, count: int, how: Cut = Cut.RST) -> None:
+        """Cut the next connection that brings so many bytes; called several times, one connection after the other."""
+        self._cuts.append((count, how))
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        self.connections += 1
+        there: asyncio.StreamWriter | None = None
+        try:
+            answers, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+            back = asyncio.create_task(_forward(answers, writer))
+            try:
+                how = await self._forward_request(reader, there)
+                if how is None:
+                    await back
+            finally:
+                back.cancel()
+                await asyncio.wait([back])
+            if how is not None:
+                for each in (writer, there):
+                    _end(each, how)
+        except (ConnectionError, asyncio.CancelledError):
+            # Cancelled only by the end of the proxy; whoever accepts is nobody's business then.
+            pass
+        finally:
+            for each in (writer, there):
+                if each is not None:
+                    each.transport.abort() if each.transport.get_write_buffer_size() else each.close()
+            self._running.discard(task)
+
+    async def _forward_request(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> Cut | None:
+        """Forward until the client has nothing more; return how to cut when its number of bytes is reached."""
+        count = 0
+        while data := await reader.read(65536):
+            if self._cuts and count + len(data) >= self._cuts[0][0]:
+                limit, how = self._cuts.pop(0)
+                self.cut += 1
+                there.write(data[: limit - count])
+                # What was let through arrives before the reset does.
+                with contextlib.suppress(ConnectionError):
+                    await there.drain()
+                    await _sent(there)
+                return how
+            count += len(data)
+            there.write(data)
+            await there.drain()
+        there.write_eof()
+        return None
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Forward what the server says, its end and its resets, too."""
+    try:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.write_eof()
+    except (ConnectionError, RuntimeError):
+        _end(writer, Cut.RST)
+
+
+async def _sent(writer: asyncio.StreamWriter) -> None:
+    """Wait until the kernel has delivered everything (SIOCOUTQ is 0), for at most a second."""
+    sock = writer.get_extra_info("socket")
+    for _ in range(1000):
+        waiting = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
+        if not waiting and not writer.transport.get_write_buffer_size():
+            return
+        await asyncio.sleep(0.001)
+
+
+def _end(writer: asyncio.StreamWriter, how: Cut) -> None:
+    if writer.transport.is_closing():
+        return
+    if how is Cut.RST:
+        sock: socket.socket = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+    else:
+        writer.close()
