@@ -54,6 +54,7 @@ class Tus:
                 checkpoint_bytes=settings.checkpoint_bytes,
                 checkpoint_interval=settings.checkpoint_interval,
                 lock_timeout=settings.lock_timeout,
+                shutdown_timeout=settings.shutdown_timeout,
             ),
             clock=self._clock,
             sweep_interval=settings.sweep_interval,

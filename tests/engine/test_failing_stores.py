@@ -124,13 +124,14 @@ async def test_commit_that_does_not_fit() -> None:
 
 
 async def test_failed_insert() -> None:
-    """A creation whose row cannot be stored is no upload: only data without a name is left, for the sweeper. (3.1)"""
+    """A creation whose row cannot be stored is no upload and leaves no data behind. (3.1, I8)"""
     async with house() as rooms:
         rooms.journal.at("insert", InsufficientStorage())
         with pytest.raises(InsufficientStorage):
             await rooms.create()
         assert await rooms.info.list_uploads() == []
-        assert rooms.journal.take() == ["create durable", "insert open durable"]
+        assert rooms.journal.take() == ["create durable", "insert open durable", "remove"]
+        assert rooms.data._contents == {}
 
 
 @pytest.mark.parametrize("verb", ["advance", "finish"])

@@ -145,7 +145,7 @@ async def test_assembly() -> None:
         parts = tuple([await rooms.fill(data, kind=UploadKind.PARTIAL) for data in (b"abcd", b"ef")])
         final = await rooms.create(None, kind=UploadKind.FINAL, parts=parts, concat="final;x")
         assert rooms.journal.take() == [
-            "create durable", "insert assembling", "copy 0+4", "copy 4+2", "seal 6 durable",
+            "create", "insert assembling", "copy 0+4", "copy 4+2", "seal 6 durable",
             "finish 6 synced 6 durable", "finished", "answer",
         ]  # fmt: skip
         assert rooms.stored(final) == b"abcdef"

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from msgspec.structs import replace
 
 from tusd_py.engine.context import Context
-from tusd_py.engine.terminate import remove
+from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import DataLost, UploadNotFound
 from tusd_py.models.limits import Limits
@@ -31,9 +31,8 @@ async def assemble(ctx: Context, upload: UploadInfo, intent: Create, limits: Lim
         parts = await _look_up(ctx, intent.parts)
         total = rules.check_parts(intent, parts, limits, ctx.clock.now())
         upload = replace(upload, state=UploadState.ASSEMBLING, length=total, expires_at=None)
-        durable = ctx.policy.durability.syncs_finish
-        await ctx.data.create(upload.id, durable=durable)
-        await ctx.info.insert(upload, durable=False)
+        # Nothing of it counts before the finish, which syncs all of it.
+        await begin(ctx, upload, durable=False)
         try:
             return await _copy(ctx, upload, [part for part in parts if part is not None], limits)
         except BaseException:

@@ -23,6 +23,8 @@ class Policy:
     """... or so many seconds, whichever comes first: what a crash in the middle may cost."""
     lock_timeout: float = 5.0
     """Seconds to wait for an upload that somebody else is using."""
+    shutdown_timeout: float = 30.0
+    """Seconds that running requests have to end by themselves once the server is going down."""
     silent_after: float = 1.0
     """Seconds without a byte after which a HEAD may end a PATCH whose client has probably vanished."""
 

@@ -10,8 +10,8 @@ from tusd_py.abc import Body
 from tusd_py.engine.append import receive
 from tusd_py.engine.concat import assemble
 from tusd_py.engine.context import Context
+from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.locking import writing
-from tusd_py.engine.terminate import remove
 from tusd_py.errors import ConnectionReset, ReadTimeout, ServerShutdown, TusError, UploadInterrupted
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
@@ -36,9 +36,7 @@ async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> Up
     upload = new_upload(ctx, intent, limits)
     durability = ctx.policy.durability
     durable = durability.syncs_finish if upload.is_finished else durability.syncs_progress
-    await ctx.data.create(upload.id, durable=durable)
-    jobs = ctx.jobs_for(upload) if upload.is_finished else ()
-    await ctx.info.insert(upload, durable=durable, jobs=jobs)
+    await begin(ctx, upload, durable=durable, jobs=ctx.jobs_for(upload) if upload.is_finished else ())
     if upload.is_finished:
         ctx.finished(upload)
     if not intent.has_body:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from tusd_py.engine.context import Context
-from tusd_py.engine.terminate import remove
+from tusd_py.engine.existence import remove
 from tusd_py.errors import StoreError, UploadLocked
 from tusd_py.models.upload import UploadState, short
 from tusd_py.protocol import rules

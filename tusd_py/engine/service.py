@@ -65,6 +65,7 @@ class Engine:
         self._sweep_interval = sweep_interval
         self._running: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
 
     @property
     def policy(self) -> Policy:
@@ -87,8 +88,14 @@ class Engine:
         self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
 
     def drain(self) -> None:
-        """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused."""
-        self._ctx.draining = True
+        """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused.
+
+        What still runs after the shutdown timeout, such as a long concatenation, is ended then.
+        """
+        if not self._ctx.draining:
+            self._ctx.draining = True
+            timeout = self._ctx.policy.shutdown_timeout
+            self._deadline = asyncio.get_running_loop().call_later(timeout, self._end_running)
         for body in list(self._ctx.receiving.values()):
             body.interrupt(ServerShutdown())
 
@@ -101,6 +108,9 @@ class Engine:
             self._sweeper = None
         if self._running:
             await asyncio.wait(set(self._running))
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
         await self._ctx.info.close()
         await self._ctx.data.close()
 
@@ -133,6 +143,10 @@ class Engine:
         self._running.add(task)
         task.add_done_callback(self._forget)
         return await asyncio.shield(task)
+
+    def _end_running(self) -> None:
+        for task in self._running:
+            task.cancel()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

@@ -1,12 +1,9 @@
-"""DELETE: remove an upload.
-
-Unknown first, then gone: a crash leaves a half-removed upload to be finished, not data without a name
-(reliability 3.1).
-"""
+"""DELETE: remove an upload."""
 
 from __future__ import annotations
 
 from tusd_py.engine.context import Context
+from tusd_py.engine.existence import remove
 from tusd_py.engine.locking import removing
 from tusd_py.errors import UploadLocked
 from tusd_py.protocol import rules
@@ -23,11 +20,3 @@ async def terminate(ctx: Context, upload_id: str) -> None:
         if ctx.pins[upload_id]:
             raise UploadLocked("This upload is being concatenated into another one; try again")
         await remove(ctx, upload_id)
-
-
-async def remove(ctx: Context, upload_id: str) -> None:
-    """Remove an upload whose lock is held, or that nobody else can know. Removing nothing is fine."""
-    durable = ctx.policy.durability.syncs_finish
-    if await ctx.info.mark_deleting(upload_id, durable=durable):
-        await ctx.data.remove(upload_id, durable=durable)
-        await ctx.info.delete(upload_id)

@@ -1,0 +1,35 @@
+"""How an upload comes into being and goes: data and row, in the order that a crash cannot hurt (reliability 3.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tusd_py.engine.context import Context
+from tusd_py.models.job import Job
+from tusd_py.models.upload import UploadInfo
+
+
+async def begin(ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    """Make an upload: the data first, so that there is never a row without data.
+
+    A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage`, leaving
+    nothing behind.
+    """
+    await ctx.data.create(upload.id, durable=durable)
+    try:
+        await ctx.info.insert(upload, durable=durable, jobs=jobs)
+    except BaseException:
+        # On a full disk this happens to everybody who tries: each would leave an empty file.
+        await ctx.data.remove(upload.id, durable=False)
+        raise
+
+
+async def remove(ctx: Context, upload_id: str) -> None:
+    """Remove an upload whose lock is held, or that nobody else can know. Removing nothing is fine.
+
+    Unknown first, then gone: a crash leaves a half-removed upload to be finished, not data without a name.
+    """
+    durable = ctx.policy.durability.syncs_finish
+    if await ctx.info.mark_deleting(upload_id, durable=durable):
+        await ctx.data.remove(upload_id, durable=durable)
+        await ctx.info.delete(upload_id)
