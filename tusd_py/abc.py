@@ -55,7 +55,10 @@ class Body(Protocol):
         """Make `receive` return what has arrived so far and then raise `reason`. The first reason wins."""
 
     def idle(self) -> float:
-        """Return the seconds since the last byte arrived (or since the request began)."""
+        """Return the seconds for which `receive` has been waiting for a byte; 0 while it is not waiting."""
+
+    def is_over(self) -> bool:
+        """Return whether nothing more will arrive: it came to its end, was cut or was interrupted."""
 
 
 class Data(ABC):

@@ -149,6 +149,9 @@ class ScriptedBody(Body):
     def idle(self) -> float:
         return 0.0
 
+    def is_over(self) -> bool:
+        return False
+
 
 @dataclass
 class House:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import aiohttp
 import pytest
@@ -71,6 +72,25 @@ async def test_head_is_locked_out(session: aiohttp.ClientSession) -> None:
             gate.opened.set()
             assert (await wire.answer()).code == "ERR_UPLOAD_INTERRUPTED"
         assert await client.offset(url) == 5
+
+
+@pytest.mark.parametrize("end", [Wire.finish, Wire.reset], ids=["fin", "rst"])
+async def test_head_after_a_lost_connection(session: aiohttp.ClientSession, end: Callable[[Wire], None]) -> None:
+    """A client that lost its connection and asks at once is told what is committed a moment later. (CORE-HEAD-10)."""
+    async with rig() as server:
+        client = Client(session, server.url)
+        url = await client.create(10)
+        gate = server.data.hold("sync")
+        async with await Wire.open(url) as wire:
+            wire.start_patch(url, 0, {"Content-Length": "10"})
+            wire.send(b"01234")
+            await until(lambda: _is(len(server.bytes_of(url)) == 5))
+            end(wire)
+            await gate.wait_entered()
+            asked = asyncio.create_task(client.offset(url))
+            await until(lambda: _is(any(line.waiters for line in server.locker._lines.values())))
+            gate.opened.set()
+            assert await asked == 5
 
 
 async def test_interrupted_while_the_store_is_slow(session: aiohttp.ClientSession) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tusd_py.engine.context import Context
+from tusd_py.errors import InsufficientStorage
 from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 
@@ -18,8 +19,9 @@ async def begin(ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequen
     await ctx.data.create(upload.id, durable=durable)
     try:
         await ctx.info.insert(upload, durable=durable, jobs=jobs)
-    except BaseException:
-        # On a full disk this happens to everybody who tries: each would leave an empty file.
+    except InsufficientStorage:
+        # There is no row for sure (after other errors nobody knows), and on a full disk this happens to everybody
+        # who tries: each would leave an empty file.
         await ctx.data.remove(upload.id, durable=False)
         raise
 

@@ -7,11 +7,11 @@ that is receiving bytes (protocol: CORE-HEAD-10, CONC-01 to CONC-08).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tusd_py.abc import Body
 from tusd_py.engine.context import Context
-from tusd_py.errors import ServerShutdown, UploadInterrupted
+from tusd_py.errors import ServerShutdown, UploadInterrupted, UploadLocked
 
 
 @asynccontextmanager
@@ -51,11 +51,20 @@ async def removing(ctx: Context, upload_id: str) -> AsyncIterator[None]:
 
 
 async def settle(ctx: Context, upload_id: str) -> None:
-    """End a PATCH whose client has fallen silent, so that what it sent counts; leave a live one alone.
+    """See to it that what a PATCH brought counts when nothing more comes of it; leave a live one alone.
 
-    Raises `UploadLocked` when it does not let go within the lock timeout.
+    One whose client has fallen silent is ended; raises `UploadLocked` when it does not let go within the lock timeout.
+    One whose body is over, be it complete or cut, is about to commit, and is waited for a little: a client that lost
+    its connection asks at once, and would be told an offset that is outdated a moment later.
     """
-    body = ctx.receiving.get(upload_id)
-    if body is not None and body.idle() > ctx.policy.silent_after:
-        lock = await ctx.locker.acquire(upload_id, timeout=ctx.policy.lock_timeout, take_over=True)
+    body, policy = ctx.receiving.get(upload_id), ctx.policy
+    if body is None:
+        return
+    if body.idle() > policy.silent_after:
+        lock = await ctx.locker.acquire(upload_id, timeout=policy.lock_timeout, take_over=True)
         await lock.release()
+    elif body.is_over():
+        # A store that is slower than this is no reason to answer with anything but what is committed.
+        with suppress(UploadLocked):
+            lock = await ctx.locker.acquire(upload_id, timeout=policy.silent_after)
+            await lock.release()

@@ -43,8 +43,8 @@ class RequestBody(Body):
             revive(self._content, self._reason)
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more will come: the client still waits for `100 Continue`, or the framing broke."""
+    def is_withheld(self) -> bool:
+        """Whether the rest will not come: the client still waits for `100 Continue`, or the framing broke."""
         return is_malformed(self._request) or (not self._begun and expects_continue(self._request))
 
     @property
@@ -84,6 +84,10 @@ class RequestBody(Body):
     def idle(self) -> float:
         """Return the seconds for which we have been waiting for a byte; 0 while the store is busy."""
         return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+
+    def is_over(self) -> bool:
+        """Return whether nothing more will arrive; see `tusd_py.abc.Body.is_over`."""
+        return self._content.is_eof() or self._content.exception() is not None
 
     def _last_buffers(self, reason: TusError) -> Sequence[bytes]:
         """Return what had arrived when the body ended early, once; then raise why, unless it had all arrived."""

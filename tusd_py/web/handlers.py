@@ -75,7 +75,7 @@ class Mount:
             response = self._respond(reply, cors)
             if body.is_cut:
                 response.force_close()
-            if body.is_over and head.has_body:
+            if body.is_withheld and head.has_body:
                 _leave_body(request, response)
             return response
 
