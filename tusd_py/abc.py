@@ -11,6 +11,7 @@ from typing import Protocol
 
 from tusd_py.errors import TusError
 from tusd_py.models.job import Job
+from tusd_py.models.limits import Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
 
 
@@ -223,6 +224,10 @@ class InfoStore(ABC):
     @abstractmethod
     async def list_expired(self, now: float, *, limit: int) -> list[str]:
         """Return ids of open or finished uploads whose `expires_at` has passed, the longest expired first."""
+
+    @abstractmethod
+    async def usage(self) -> Usage:
+        """Return what open uploads take up. The cost may grow with their number, not with that of finished ones."""
 
     @abstractmethod
     async def known(self, upload_ids: Collection[str]) -> set[str]:

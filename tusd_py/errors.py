@@ -175,6 +175,12 @@ class ChecksumMismatch(TusError):
     code, status = "ERR_CHECKSUM_MISMATCH", 460
 
 
+class TooManyUploads(TusError):
+    """There are too many unfinished uploads on this server; finish or remove some, or try again later."""
+
+    code, status, retry_after = "ERR_TOO_MANY_UPLOADS", 429, 60
+
+
 class UploadNotFound(TusError):
     """There is no such upload."""
 

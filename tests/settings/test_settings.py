@@ -27,6 +27,8 @@ def test_defaults() -> None:
         "checkpoint_bytes": 16 * 2**20,
         "checkpoint_interval": 2.0,
         "max_size": None,
+        "max_open_uploads": None,
+        "max_open_size": None,
         "max_metadata_size": 64 * 2**10,
         "max_parts": 1000,
         "expire_after": 7 * 86400.0,

@@ -294,6 +294,7 @@ async def test_ready_soon_with_many_uploads(path: Path, boot_id: str) -> None:
         ("list_unsettled", "uploads_unsettled"),
         ("list_expired", "uploads_expiring (expires_at>? AND expires_at<?)"),
         ("known_uploads", "PRIMARY KEY (id=?)"),
+        ("get_usage", "uploads_open"),
         ("due_jobs", "jobs_scheduled (scheduled_at<?)"),
         ("next_job_at", "jobs_scheduled (scheduled_at>?)"),
         ("advance_upload", "PRIMARY KEY (id=?)"),

@@ -41,6 +41,9 @@ async def receive(
 ) -> UploadInfo:
     """Read a body into a visible upload whose lock is held. As `append`; `kept` are the ends that leave bytes."""
     plan = rules.plan_append(upload, intent, limits)
+    if plan.length is not None and upload.length is None and rules.has_usage_limits(limits):
+        # A length that was deferred is announced only now.
+        rules.check_usage(await ctx.info.usage(), limits, uploads=0, announced=plan.length)
     writer = Writer(ctx, upload, limits)
     digest = checksum.new_digest(intent.checksum.algorithm) if intent.checksum else None
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -46,5 +47,7 @@ class Context:
     """Bodies being read at this moment, by upload id."""
     pins: Counter[str] = field(default_factory=Counter)
     """Partial uploads being copied at this moment: they must not be removed."""
+    admission: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held between looking at the usage and adding to it, where there are limits on it."""
     draining: bool = False
     """Set when the server is going down: no new body is read."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from msgspec.structs import replace
 
@@ -36,7 +38,8 @@ async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> Up
     upload = new_upload(ctx, intent, limits)
     durability = ctx.policy.durability
     durable = durability.syncs_finish if upload.is_finished else durability.syncs_progress
-    await begin(ctx, upload, durable=durable, jobs=ctx.jobs_for(upload) if upload.is_finished else ())
+    async with _admitted(ctx, intent, limits):
+        await begin(ctx, upload, durable=durable, jobs=ctx.jobs_for(upload) if upload.is_finished else ())
     if upload.is_finished:
         ctx.finished(upload)
     if not intent.has_body:
@@ -49,6 +52,17 @@ async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> Up
     except TusError:
         await remove(ctx, upload.id)
         raise
+
+
+@asynccontextmanager
+async def _admitted(ctx: Context, intent: Create, limits: Limits) -> AsyncIterator[None]:
+    """Make sure that there is room for one more unfinished upload, and that nobody else takes it meanwhile."""
+    if not rules.has_usage_limits(limits):
+        yield
+        return
+    async with ctx.admission:
+        rules.check_usage(await ctx.info.usage(), limits, uploads=1, announced=intent.length or 0)
+        yield
 
 
 async def _first_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits) -> UploadInfo:

@@ -45,6 +45,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
     max_size: int | None = None
     """Largest upload in bytes; None = unlimited."""
+    max_open_uploads: int | None = None
+    """Most unfinished uploads at a time; None = unlimited."""
+    max_open_size: int | None = None
+    """Most bytes that all unfinished uploads together may have announced; None = unlimited."""
     max_metadata_size: int = 65536
     """Longest `Upload-Metadata` header in characters."""
     max_parts: int = 1000
@@ -59,3 +63,12 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Whether GET serves finished uploads."""
     method_override: bool = True
     """Whether `X-HTTP-Method-Override` is honoured."""
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What unfinished uploads take up at a moment."""
+
+    uploads: int
+    """How many there are."""
+    announced: int
+    """Bytes they will have together, as far as they have said; a deferred length counts nothing."""

@@ -10,18 +10,20 @@ from collections.abc import Sequence
 import msgspec
 
 from tusd_py.errors import (
+    InsufficientStorage,
     InvalidConcat,
     InvalidUploadLength,
     MaxSizeExceeded,
     MismatchedOffset,
     ModifyFinal,
+    TooManyUploads,
     TusError,
     UploadExpired,
     UploadNotFinished,
     UploadNotFound,
     UploadSizeExceeded,
 )
-from tusd_py.models.limits import EXTENSIONS, Limits
+from tusd_py.models.limits import EXTENSIONS, Limits, Usage
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
 from tusd_py.protocol.headers import MAX_INTEGER
 from tusd_py.protocol.intents import Append, Completion, Create
@@ -89,6 +91,24 @@ def check_create(intent: Create, limits: Limits) -> None:
         raise UploadSizeExceeded
     if announced > ceiling:
         raise MaxSizeExceeded
+
+
+def has_usage_limits(limits: Limits) -> bool:
+    """Whether the usage has to be looked at before it grows."""
+    return limits.max_open_uploads is not None or limits.max_open_size is not None
+
+
+def check_usage(usage: Usage, limits: Limits, *, uploads: int, announced: int) -> None:
+    """Check that there is room for so many more unfinished uploads and announced bytes.
+
+    Raises:
+        TooManyUploads: there would be more uploads than the server takes.
+        InsufficientStorage: together they would announce more than the server promises.
+    """
+    if limits.max_open_uploads is not None and usage.uploads + uploads > limits.max_open_uploads:
+        raise TooManyUploads
+    if limits.max_open_size is not None and usage.announced + announced > limits.max_open_size:
+        raise InsufficientStorage("The unfinished uploads on this server announced all the space there is")
 
 
 def check_parts(intent: Create, parts: Sequence[UploadInfo | None], limits: Limits, now: float) -> int:

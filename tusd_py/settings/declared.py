@@ -157,6 +157,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "No limit by default; the disk is one, and a full disk is answered with 507.",
         ),
     ] = None
+    max_open_uploads: Annotated[
+        int | None,
+        Doc(Group.LIMITS, kinds.optional(kinds.whole("NUMBER", 1)), "Most unfinished uploads at a time; beyond: 429."),
+    ] = None
+    max_open_size: Annotated[
+        int | None,
+        Doc(Group.LIMITS, kinds.optional(kinds.size()), "Most bytes announced by unfinished uploads; beyond: 507."),
+    ] = None
     max_metadata_size: Annotated[
         int,
         Doc(
@@ -360,6 +368,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         extensions = checks.extensions_without(off)
         return Limits(
             max_size=self.max_size,
+            max_open_uploads=self.max_open_uploads,
+            max_open_size=self.max_open_size,
             max_metadata_size=self.max_metadata_size,
             max_parts=self.max_parts,
             expire_after=self.expire_after if "expiration" in extensions else None,

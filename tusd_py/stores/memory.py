@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tusd_py.abc import Data, DataReader, DataStore, Digest, InfoStore, JobStore
 from tusd_py.errors import DataLost, StaleWriter, UploadExists
 from tusd_py.models.job import Job
+from tusd_py.models.limits import Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
 
 
@@ -200,6 +201,11 @@ class MemoryInfoStore(InfoStore, JobStore):
             and upload.state in (UploadState.OPEN, UploadState.FINISHED)
         ]
         return [upload_id for _, upload_id in sorted(expired)][:limit]
+
+    async def usage(self) -> Usage:
+        """Return what open uploads take up."""
+        lengths = [upload.length or 0 for upload in self._uploads.values() if upload.state is UploadState.OPEN]
+        return Usage(len(lengths), sum(lengths))
 
     async def known(self, upload_ids: Collection[str]) -> set[str]:
         """Return those ids that are known."""

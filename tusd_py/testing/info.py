@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from tusd_py.abc import InfoStore
 from tusd_py.errors import StaleWriter, UploadExists
+from tusd_py.models.limits import Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 
 ID = "Info-Store_1"
@@ -209,6 +210,18 @@ class InfoStoreTests:
             await store.insert(upload, durable=False)
         assert await store.list_expired(NOW, limit=10) == ["first", "later", "now"]
         assert await store.list_expired(NOW, limit=1) == ["first"]
+
+    async def test_usage(self, store: InfoStore) -> None:
+        """Open uploads and what they announced are counted, deferred lengths as nothing; others are not."""
+        assert await store.usage() == Usage(0, 0)
+        for state in UploadState:
+            await store.insert(UploadInfo(id=state.value, state=state, length=10), durable=False)
+        await store.insert(UploadInfo(id="huge", length=2**62), durable=False)
+        await store.insert(UploadInfo(id="deferred"), durable=False)
+        usage = await store.usage()
+        assert usage.uploads == 3
+        # Floating point is precise enough for a limit.
+        assert usage.announced == pytest.approx(2**62 + 10)
 
     async def test_known(self, store: InfoStore) -> None:
         """An upload is known in whatever state, so that its data is no orphan."""

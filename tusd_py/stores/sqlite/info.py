@@ -12,7 +12,7 @@ import msgspec
 from tusd_py.abc import InfoStore
 from tusd_py.errors import StaleWriter, StartupError, UploadExists
 from tusd_py.models.job import Job
-from tusd_py.models.limits import Durability
+from tusd_py.models.limits import Durability, Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 from tusd_py.stores.sqlite.ballast import Ballast, wants_room
 from tusd_py.stores.sqlite.boot import current_boot_id, settle_boot
@@ -138,6 +138,11 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         """Return expired ids, the longest expired first; see `tusd_py.abc.InfoStore.list_expired`."""
         rows = await self._database.read("list_expired", {"now": now, "limit": limit})
         return [row[0] for row in rows]
+
+    async def usage(self) -> Usage:
+        """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`."""
+        row = (await self._database.read("get_usage", {}))[0]
+        return Usage(row[0], int(row[1]))
 
     async def known(self, upload_ids: Collection[str]) -> set[str]:
         """Return those ids that are known."""

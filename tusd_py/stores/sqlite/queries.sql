@@ -126,6 +126,12 @@ where expires_at <= :now and expires_at is not null and state in ('open', 'finis
 order by expires_at
 limit :limit;
 
+-- name: get_usage
+-- `total` and not `sum`: together the announced lengths may be more than an integer holds.
+select count(*), total(length)
+from uploads indexed by uploads_open
+where state = 'open';
+
 -- name: known_uploads
 select id
 from uploads

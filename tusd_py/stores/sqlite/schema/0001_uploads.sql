@@ -28,6 +28,10 @@ create table uploads (
 create index uploads_expiring on uploads (expires_at)
 where expires_at is not null and state in ('open', 'finished');
 
+-- The limits on open uploads ask how many there are and what they announced, never all uploads.
+create index uploads_open on uploads (length)
+where state = 'open';
+
 -- Start-up looks at what a crash left half-done, never at all uploads.
 create index uploads_unsettled on uploads (id)
 where state in ('assembling', 'deleting');
