@@ -10,6 +10,7 @@ from email.utils import formatdate
 from typing import IO, cast
 from urllib.parse import quote
 
+import msgspec
 from aiohttp import web
 
 from tusd_py.abc import DataReader
@@ -60,12 +61,10 @@ async def send(
     if span is None:
         headers["Content-Range"] = f"bytes */{reader.size}"
         return web.Response(status=416, headers=headers)
-    start, count = span
-    partial = count != reader.size
-    if partial:
-        headers["Content-Range"] = f"bytes {start}-{start + count - 1}/{reader.size}"
-    response = web.StreamResponse(status=206 if partial else 200, headers=headers | describe(upload.metadata))
-    response.content_length = count
+    if span.asked_for:
+        headers["Content-Range"] = f"bytes {span.start}-{span.start + span.count - 1}/{reader.size}"
+    response = web.StreamResponse(status=206 if span.asked_for else 200, headers=headers | describe(upload.metadata))
+    response.content_length = span.count
     try:
         await response.prepare(request)
         await _transmit(response, reader, span, request.transport, timeout)
@@ -118,24 +117,33 @@ def _is_unchanged(request: web.Request, etag: str, modified: float) -> bool:
     return since is not None and int(modified) <= since.timestamp()
 
 
-def _choose_range(request: web.Request, etag: str, modified: float, size: int) -> tuple[int, int] | None:
-    """Return (start, count) of what to send; None = not satisfiable.
+class _Span(msgspec.Struct, frozen=True):
+    """The bytes to send."""
+
+    start: int
+    count: int
+    asked_for: bool
+    """Whether a range was asked for, be it the whole: players take 206 to bytes=0- as leave to seek."""
+
+
+def _choose_range(request: web.Request, etag: str, modified: float, size: int) -> _Span | None:
+    """Return what to send; None = not satisfiable.
 
     One range is served. Anything else in `Range`, also a list, is ignored, as RFC 9110, 14.2 allows.
     """
-    whole = (0, size)
+    whole = _Span(0, size, asked_for=False)
     match = _ONE_RANGE.fullmatch(request.headers.get("Range", ""))
     if match is None or not _if_range_holds(request.headers.get("If-Range"), etag, modified):
         return whole
     first, last, suffix = match.groups()
     if suffix is not None:
         count = min(int(suffix), size)
-        return (size - count, count) if count else None
+        return _Span(size - count, count, asked_for=True) if count else None
     start = int(first)
     end = min(int(last), size - 1) if last else size - 1
     if last and int(last) < start:
         return whole
-    return (start, end - start + 1) if start < size else None
+    return _Span(start, end - start + 1, asked_for=True) if start < size else None
 
 
 def _if_range_holds(validator: str | None, etag: str, modified: float) -> bool:
@@ -150,11 +158,11 @@ def _if_range_holds(validator: str | None, etag: str, modified: float) -> bool:
 async def _transmit(
     response: web.StreamResponse,
     reader: DataReader,
-    span: tuple[int, int],
+    span: _Span,
     transport: asyncio.Transport | None,
     timeout: float,
 ) -> None:
-    start, count = span
+    start, count = span.start, span.count
     fileno = reader.fileno()
     if transport is None:
         raise ConnectionResetError("the client is gone")
