@@ -165,6 +165,10 @@ class DataStore(ABC):
         """Remove an upload's data; with `durable` the removal survives a power cut. Removing nothing is fine."""
 
     @abstractmethod
+    async def sync_all(self) -> None:
+        """Return when everything that was written or created before the call survives a power cut."""
+
+    @abstractmethod
     def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
         """Yield the ids of all stored data last changed before `older_than` (Unix epoch), in batches."""
 
@@ -224,6 +228,14 @@ class InfoStore(ABC):
     @abstractmethod
     async def list_expired(self, now: float, *, limit: int) -> list[str]:
         """Return ids of open or finished uploads whose `expires_at` has passed, the longest expired first."""
+
+    @abstractmethod
+    async def list_unsynced(self, *, limit: int) -> list[tuple[str, int]]:
+        """Return (id, offset) of uploads whose offset is ahead of what is known to survive a power cut."""
+
+    @abstractmethod
+    async def mark_synced(self, uploads: Sequence[tuple[str, int]]) -> None:
+        """Note that so many bytes of each upload survive a power cut. What is gone or known already is fine."""
 
     @abstractmethod
     async def usage(self) -> Usage:

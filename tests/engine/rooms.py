@@ -91,6 +91,9 @@ class RecordingDataStore(MemoryDataStore):
         await super().write_to(upload_id, holds=holds)
         return RecordingData(self, self.content(upload_id))
 
+    async def sync_all(self) -> None:
+        self.journal.note("sync_all")
+
     async def remove(self, upload_id: str, *, durable: bool) -> None:
         self.journal.note("remove", _mark(durable))
         await super().remove(upload_id, durable=durable)
@@ -112,6 +115,10 @@ class RecordingInfoStore(MemoryInfoStore):
     async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         self.journal.note("finish", f"{progress.offset} synced {progress.synced_offset}", _mark(durable))
         await super().finish(progress, durable=durable, jobs=jobs)
+
+    async def mark_synced(self, uploads: Sequence[tuple[str, int]]) -> None:
+        self.journal.note("mark_synced")
+        await super().mark_synced(uploads)
 
     async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
         self.journal.note("mark_deleting", _mark(durable))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,6 @@ from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
 from tusd_py.stores.sqlite import SqliteInfoStore
 from tusd_py.stores.sqlite.boot import current_boot_id
 
-WEEK = 7 * 86400.0
 OPEN = UploadInfo(id="one", offset=10, synced_offset=4, length=20, expires_at=5.0)
 FINISHED = UploadInfo(
     id="one", state=UploadState.FINISHED, offset=20, synced_offset=4, length=20, finished_at=9.0, epoch=3
@@ -47,7 +47,11 @@ async def reboot(
             replace(OPEN, state=UploadState.ASSEMBLING, offset=4),
             [JOB],
         ),
-        (FINISHED, replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=9.0 + WEEK), []),
+        (
+            replace(FINISHED, expires_at=7.0),
+            replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=7.0),
+            [],
+        ),
         (replace(FINISHED, synced_offset=20), replace(FINISHED, synced_offset=20), [JOB]),
         (
             replace(FINISHED, kind=UploadKind.FINAL),
@@ -82,3 +86,9 @@ async def test_same_boot(tmp_path: Path, upload: UploadInfo) -> None:
 async def test_kernel_names_the_boot(tmp_path: Path) -> None:
     """Unless told otherwise the store asks the kernel."""
     assert (OPEN, [JOB]) == await reboot(tmp_path, OPEN, None, current_boot_id())
+
+
+async def test_a_reopened_upload_gets_a_new_week(tmp_path: Path) -> None:
+    """Finishing took the expiry away; an upload that is open again, however old, has a week for its client (I13)."""
+    found, _ = await reboot(tmp_path, FINISHED, "first", "second")
+    assert found.expires_at == pytest.approx(time.time() + 7 * 86400, abs=60)

@@ -295,6 +295,8 @@ async def test_ready_soon_with_many_uploads(path: Path, boot_id: str) -> None:
         ("list_expired", "uploads_expiring (expires_at>? AND expires_at<?)"),
         ("known_uploads", "PRIMARY KEY (id=?)"),
         ("get_usage", "uploads_open"),
+        ("list_unsynced", "uploads_unsynced"),
+        ("mark_synced", "PRIMARY KEY (id=?)"),
         ("due_jobs", "jobs_scheduled (scheduled_at<?)"),
         ("next_job_at", "jobs_scheduled (scheduled_at>?)"),
         ("advance_upload", "PRIMARY KEY (id=?)"),

@@ -105,6 +105,9 @@ class DooredStore(DataStore):
     async def read_from(self, upload_id: str) -> Any:
         return await self._store.read_from(upload_id)
 
+    async def sync_all(self) -> None:
+        await self._store.sync_all()
+
     async def remove(self, upload_id: str, *, durable: bool) -> None:
         await self.removing.pass_through()
         await self._store.remove(upload_id, durable=durable)

@@ -7,6 +7,7 @@ import logging
 
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
+from tusd_py.engine.settle import settle
 from tusd_py.errors import StoreError, UploadLocked
 from tusd_py.models.upload import UploadState, short
 from tusd_py.protocol import rules
@@ -52,6 +53,7 @@ class Sweeper:
         while True:
             await asyncio.sleep(self._interval)
             try:
+                await settle(self._ctx)
                 await self.finish_removals()
                 await self.sweep()
                 if self._ctx.clock.monotonic() >= self._orphans_at:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from tusd_py.abc import Body, Clock, DataReader, DataStore, InfoStore, Locker
-from tusd_py.engine import append, create, expire, read, terminate
+from tusd_py.engine import append, create, expire, read, settle, terminate
 from tusd_py.engine.context import Context, Policy
-from tusd_py.errors import ServerShutdown
+from tusd_py.errors import ServerShutdown, StoreError
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo
@@ -111,6 +111,10 @@ class Engine:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+        try:
+            await settle.settle(self._ctx)
+        except (StoreError, OSError):
+            log.exception("syncing at the end failed", extra={"action": "settle_failed"})
         await self._ctx.info.close()
         await self._ctx.data.close()
 

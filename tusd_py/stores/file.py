@@ -204,6 +204,11 @@ class FileDataStore(DataStore):
         root, executor = self._opened()
         await _on_thread(executor, root.remove, upload_id, durable)
 
+    async def sync_all(self) -> None:
+        """Sync the file system that holds the root; see `tusd_py.abc.DataStore.sync_all`."""
+        root, executor = self._opened()
+        await _on_thread(executor, root.sync_all)
+
     async def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
         """Yield the ids of files last written before `older_than`. Whatever is not named like an upload is skipped."""
         root, executor = self._opened()

@@ -116,6 +116,9 @@ class MemoryDataStore(DataStore):
         """Open for reading; see `tusd_py.abc.DataStore.read_from`."""
         return MemoryReader(self.content(upload_id))
 
+    async def sync_all(self) -> None:
+        """Do nothing: memory survives no power cut anyway."""
+
     async def remove(self, upload_id: str, *, durable: bool) -> None:
         """Remove the bytes; none is fine."""
         self._contents.pop(upload_id, None)
@@ -201,6 +204,20 @@ class MemoryInfoStore(InfoStore, JobStore):
             and upload.state in (UploadState.OPEN, UploadState.FINISHED)
         ]
         return [upload_id for _, upload_id in sorted(expired)][:limit]
+
+    async def list_unsynced(self, *, limit: int) -> list[tuple[str, int]]:
+        """Return uploads whose offset is ahead of what is synced."""
+        ahead = [
+            (upload.id, upload.offset) for upload in self._uploads.values() if upload.offset > upload.synced_offset
+        ]
+        return sorted(ahead)[:limit]
+
+    async def mark_synced(self, uploads: Sequence[tuple[str, int]]) -> None:
+        """Note what is synced."""
+        for upload_id, offset in uploads:
+            upload = self._uploads.get(upload_id)
+            if upload is not None and upload.synced_offset < offset <= upload.offset:
+                self._uploads[upload_id] = replace(upload, synced_offset=offset)
 
     async def usage(self) -> Usage:
         """Return what open uploads take up."""

@@ -211,6 +211,20 @@ class InfoStoreTests:
         assert await store.list_expired(NOW, limit=10) == ["first", "later", "now"]
         assert await store.list_expired(NOW, limit=1) == ["first"]
 
+    async def test_what_is_not_synced(self, store: InfoStore) -> None:
+        """Whatever is ahead of what survives a power cut is found, and no more once that is noted (3.3)."""
+        await store.insert(UploadInfo(id="a", offset=5, synced_offset=5, length=10), durable=False)
+        await store.insert(UploadInfo(id="b", offset=5, synced_offset=2, length=10), durable=False)
+        await store.insert(UploadInfo(id="c", offset=9, length=9, state=UploadState.FINISHED), durable=False)
+        assert await store.list_unsynced(limit=10) == [("b", 5), ("c", 9)]
+        assert await store.list_unsynced(limit=1) == [("b", 5)]
+        # Fallen back meanwhile, gone meanwhile, known already: none of it is noted.
+        await store.mark_synced([("b", 7), ("gone", 1), ("a", 3), ("c", 9)])
+        assert await store.list_unsynced(limit=10) == [("b", 5)]
+        found = await store.get("c")
+        assert found is not None
+        assert (found.synced_offset, found.offset) == (9, 9)
+
     async def test_usage(self, store: InfoStore) -> None:
         """Open uploads and what they announced are counted, deferred lengths as nothing; others are not."""
         assert await store.usage() == Usage(0, 0)

@@ -139,6 +139,18 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         rows = await self._database.read("list_expired", {"now": now, "limit": limit})
         return [row[0] for row in rows]
 
+    async def list_unsynced(self, *, limit: int) -> list[tuple[str, int]]:
+        """Return uploads whose offset is ahead of what is synced; see `tusd_py.abc.InfoStore.list_unsynced`."""
+        return [(row[0], row[1]) for row in await self._database.read("list_unsynced", {"limit": limit})]
+
+    async def mark_synced(self, uploads: Sequence[tuple[str, int]]) -> None:
+        """Note what is synced. A power cut may take the note back, then it falls back further than it had to."""
+        changes = (
+            self._change(upload_id, ("mark_synced", {"upload_id": upload_id, "offset": offset}), durable=False)
+            for upload_id, offset in uploads
+        )
+        await asyncio.gather(*changes)
+
     async def usage(self) -> Usage:
         """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`."""
         row = (await self._database.read("get_usage", {}))[0]

@@ -46,6 +46,17 @@ where
     and uploads.epoch in (value ->> 'fence', (value ->> 'fence') - 1)
 returning uploads.id;
 
+-- name: mark_synced
+-- Never beyond the offset, which may have fallen back meanwhile.
+update uploads
+set synced_offset = value ->> 'offset'
+from json_each(:rows)
+where
+    uploads.id = value ->> 'upload_id'
+    and uploads.synced_offset < value ->> 'offset'
+    and uploads.offset >= value ->> 'offset'
+returning uploads.id;
+
 -- name: mark_deleting
 -- The first step of a removal; the row goes when the data is gone.
 update uploads
@@ -126,6 +137,13 @@ where expires_at <= :now and expires_at is not null and state in ('open', 'finis
 order by expires_at
 limit :limit;
 
+-- name: list_unsynced
+select id, offset
+from uploads indexed by uploads_unsynced
+where synced_offset < offset
+order by id
+limit :limit;
+
 -- name: get_usage
 -- `total` and not `sum`: together the announced lengths may be more than an integer holds.
 select count(*), total(length)
@@ -184,9 +202,9 @@ set state = 'deleting'
 where state = 'finished' and kind = 'final' and synced_offset < length;
 
 -- name: reopen_unsynced
--- Finishing took the expiry away, so it gets a new one, a week after its end: long enough for its client to come back.
+-- Finishing took the expiry away, so it gets a new one, in a week: long enough for its client to come back.
 update uploads
-set state = 'open', expires_at = coalesce(expires_at, finished_at + 7 * 86400.0), finished_at = null
+set state = 'open', expires_at = coalesce(expires_at, unixepoch() + 7 * 86400.0), finished_at = null
 where state = 'finished' and synced_offset < length;
 
 -- name: fall_back
