@@ -29,6 +29,7 @@ class CuttingProxy:
     def __init__(self, target: str) -> None:
         self._target = urlsplit(target)
         self._cuts: list[tuple[int, Cut]] = []
+        self._asked = 0
         self._server: asyncio.Server | None = None
         self._running: set[asyncio.Task[None]] = set()
         self.connections = 0
@@ -63,8 +64,12 @@ class CuttingProxy:
         return urlunsplit(urlsplit(url)._replace(netloc=f"127.0.0.1:{port}"))
 
     def cut_after(self, count: int, how: Cut = Cut.RST) -> None:
-        """Cut the next connection that brings so many bytes; called several times, one connection after the other."""
+        """Cut the next connection that brings so many bytes; called several times, one connection after the other.
+
+        Connections that are there already count from now on.
+        """
         self._cuts.append((count, how))
+        self._asked += 1
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -96,8 +101,10 @@ class CuttingProxy:
 
     async def _forward_request(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> Cut | None:
         """Forward until the client has nothing more; return how to cut when its number of bytes is reached."""
-        count = 0
+        count, asked = 0, self._asked
         while data := await reader.read(65536):
+            if asked != self._asked:
+                count, asked = 0, self._asked
             if self._cuts and count + len(data) >= self._cuts[0][0]:
                 limit, how = self._cuts.pop(0)
                 self.cut += 1
