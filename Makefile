@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -36,6 +36,16 @@ cov:        ## run the tests and report branch coverage, in total and by room
 
 docs:       ## write the generated pages
 	$(BIN)/tusd-py config --reference > docs/reference/settings.md
+	$(BIN)/python docs/command_line.py > docs/reference/command-line.md
+
+docs-html:  ## build the pages into build/html, warnings as errors
+	$(BIN)/sphinx-build -q -W --keep-going docs build/html
+
+clients-table: ## run real clients and write the page about them; needs node, curl, chromium and the group "browser"
+	$(BIN)/python -m pytest -q -p tests.interop.table tests/interop --deselect tests/interop/test_clients_page.py
+
+conformance-peers: ## ask other servers what conformance/ asks and write conformance/RESULTS.md; needs node and npm
+	$(BIN)/python -m conformance.peers
 
 check:      ## everything that must be green before a commit
 	.ci/run
