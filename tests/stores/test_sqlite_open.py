@@ -52,8 +52,19 @@ async def refused(store: SqliteInfoStore) -> str:
     return str(caught.value)
 
 
+OTHERS: set[threading.Thread] = set()
+"""Threads of servers that other tests share."""
+
+
+@pytest.fixture(autouse=True)
+def remember_other_threads() -> None:
+    """Only what a test begins has to end with it."""
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def assert_no_threads() -> None:
-    for thread in threading.enumerate():
+    for thread in set(threading.enumerate()) - OTHERS:
         if "connection_worker" in thread.name:
             # aiosqlite answers a moment before its thread ends.
             thread.join(5)
