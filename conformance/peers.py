@@ -125,7 +125,7 @@ def tusd(_: Path) -> Peer:
     """The reference server in Go."""
     program = found("tusd")
     flags = ["-host", "127.0.0.1", "-port", "{port}", "-upload-dir", "{data}", "-max-size", str(2**30)]
-    return Peer("tusd", [program, *flags], " ".join(run(program, "-version").split()[:2]))
+    return Peer("tusd", [program, *flags], run(program, "-version").split()[1])
 
 
 def rustus(_: Path) -> Peer:
