@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.interop.arrival import assert_arrived, location_of, until_committed
+from tests.interop.leftovers import LEAVES_FILES_OPEN
 from tests.interop.mounts import Member, Mount
 from tests.support.proxy import Cut, CuttingProxy
 
@@ -21,21 +21,10 @@ exceptions = pytest.importorskip("tusclient.exceptions")
 fingerprint = pytest.importorskip("tusclient.fingerprint.fingerprint")
 uploaders = pytest.importorskip("tusclient.uploader")
 
-pytestmark = [
-    # tuspy opens the file for every request, and a requests session that it leaves to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEAVES_FILES_OPEN
 
 CLIENT = "tuspy"
 MIB = 2**20
-
-
-@pytest.fixture(autouse=True)
-def _collected_here() -> Iterator[None]:
-    """Let the files that tuspy leaves open, in cycles with its exceptions, go here and not in somebody else's test."""
-    yield
-    gc.collect()
 
 
 def tus_client(server: Mount, base: str | None = None) -> Any:

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.interop.arrival import assert_arrived, location_of, until_committed
+from tests.interop.leftovers import LEAVES_FILES_OPEN
 from tests.interop.mounts import Member, Mount
 from tests.support.proxy import Cut, CuttingProxy
 
 tusclient = pytest.importorskip("tusclient.client", reason="NOT RUN: needs tuspy")
 exceptions = pytest.importorskip("tusclient.exceptions")
 
-pytestmark = [
-    # tuspy opens the file for every request and leaves it to the garbage collector.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = LEAVES_FILES_OPEN
 
 CLIENT = "tuspy"
 MIB = 2**20
-
-
-@pytest.fixture(autouse=True)
-def _collected_here() -> Iterator[None]:
-    """Let the files that tuspy leaves open go here and not in somebody else's test."""
-    yield
-    gc.collect()
 
 
 async def uploader_of(server: Mount, path: Path, base: str | None = None, **options: Any) -> Any:

@@ -177,6 +177,32 @@ async def test_wakes_by_itself_when_a_retry_is_due(office: Office, monkeypatch: 
     assert len(office.runs) == 4
 
 
+async def test_what_becomes_due_while_looking_is_not_missed(office: Office) -> None:
+    """A job that becomes due between the look for due jobs and the look for the next one does not wait (I14)."""
+    upload = UploadInfo(id="a", state=UploadState.FINISHED, offset=5, length=5, finished_at=2.0)
+    job = Job(upload_id="a", task="work", scheduled_at=office.clock.now() + 1)
+    await office.store.insert(upload, durable=False, jobs=[job])
+    look = office.store.due_jobs
+
+    async def look_slowly(now: float, *, limit: int) -> list[Job]:
+        found = await look(now, limit=limit)
+        office.clock.advance(2)
+        return found
+
+    office.store.due_jobs = look_slowly
+    async with office.open():
+        await until(office.ran(1), timeout=3)
+
+
+async def test_unknown_tasks_do_not_hide_others(office: Office) -> None:
+    """However many jobs of unknown tasks are due, those behind them run at once (I15)."""
+    upload = UploadInfo(id="a", state=UploadState.FINISHED, offset=5, length=5, finished_at=2.0)
+    jobs = [Job(upload_id="a", task=f"gone-{number}", scheduled_at=1.0) for number in range(20)]
+    await office.store.insert(upload, durable=False, jobs=[*jobs, Job(upload_id="a", task="work", scheduled_at=2.0)])
+    async with office.open():
+        await until(office.ran(1), timeout=3)
+
+
 async def test_a_long_job_delays_no_retry(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that failed is tried again in time although another one is still running (I15)."""
     monkeypatch.setattr("tusd_py.jobs.retry.FIRST_DELAY", 0.05)

@@ -50,7 +50,7 @@ async def removing(ctx: Context, upload_id: str) -> AsyncIterator[None]:
         await lock.release()
 
 
-async def settle(ctx: Context, upload_id: str) -> None:
+async def conclude(ctx: Context, upload_id: str) -> None:
     """See to it that what a PATCH brought counts when nothing more comes of it; leave a live one alone.
 
     One whose client has fallen silent is ended; raises `UploadLocked` when it does not let go within the lock timeout.

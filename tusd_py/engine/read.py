@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tusd_py.abc import DataReader
 from tusd_py.engine.context import Context
-from tusd_py.engine.locking import settle
+from tusd_py.engine.locking import conclude
 from tusd_py.errors import DataLost, UploadNotFound
 from tusd_py.models.upload import UploadInfo
 from tusd_py.protocol import rules
@@ -17,7 +17,7 @@ async def inspect(ctx: Context, upload_id: str) -> UploadInfo:
     silent is ended first, so that what it sent counts (CORE-HEAD-10). Raises `UploadNotFound`, `UploadExpired`,
     `UploadLocked`. Cancel-safe.
     """
-    await settle(ctx, upload_id)
+    await conclude(ctx, upload_id)
     return rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
 
 

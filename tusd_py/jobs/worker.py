@@ -70,8 +70,10 @@ class Worker:
             while True:
                 self._wake.clear()
                 try:
-                    await self._start_due()
-                    pause = await self._pause()
+                    # One moment for both: what becomes due in between must be in the one or in the other.
+                    now = self._clock.now()
+                    await self._start_due(now)
+                    pause = await self._pause(now)
                     failures = 0
                 except (StoreError, OSError):
                     failures += 1
@@ -86,9 +88,9 @@ class Worker:
             if self._active:
                 await asyncio.wait(set(self._active.values()))
 
-    async def _start_due(self) -> None:
+    async def _start_due(self, now: float) -> None:
         # Rows of running jobs are due as well.
-        for job in await self._jobs.due_jobs(self._clock.now(), limit=CONCURRENCY + len(self._active)):
+        for job in await self._jobs.due_jobs(now, limit=CONCURRENCY + len(self._active)):
             task = self._registry.get(job.task)
             key = (job.upload_id, job.task)
             if task is None:
@@ -108,12 +110,13 @@ class Worker:
             self._unknown.add(job.task)
             log.warning("no task is named %r; its jobs wait", job.task, extra={"action": "job_unknown"})
         await self._jobs.retry_job(replace(job, scheduled_at=self._clock.now() + LONGEST_DELAY))
+        # It took a place among those looked at; others may be due behind it.
+        self.wake()
 
-    async def _pause(self) -> float:
-        """Return the seconds until something becomes due. What is due already is running, or waits for room."""
-        now = self._clock.now()
+    async def _pause(self, now: float) -> float:
+        """Return the seconds until something becomes due. What was due at `now` is running, or waits for room."""
         at = await self._jobs.next_job_at(after=now)
-        return IDLE if at is None else min(at - now, IDLE)
+        return IDLE if at is None else min(max(at - self._clock.now(), 0.0), IDLE)
 
     async def _work(self, job: Job, task: Task) -> None:
         """Run a job once and store how it ended.
