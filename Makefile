@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -46,6 +46,13 @@ clients-table: ## run real clients and write the page about them; needs node, cu
 
 conformance-peers: ## ask other servers what conformance/ asks and write conformance/RESULTS.md; needs node and npm
 	$(BIN)/python -m conformance.peers
+
+bench:      ## measure side by side with other servers and write the page about it; takes a while, needs node and npm
+	$(BIN)/python -m benchmarks $(BENCH) --json benchmarks/results/latest.json
+	$(BIN)/python -m benchmarks --docs benchmarks/results/latest.json
+
+bench-quick: ## the same with small sizes, for a first look; options in BENCH="--peer tusd=PATH"
+	$(BIN)/python -m benchmarks --quick $(BENCH)
 
 check:      ## everything that must be green before a commit
 	.ci/run

@@ -7,8 +7,10 @@ from PATH. What cannot be had is named with the reason.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -102,7 +104,8 @@ def node(place: Path) -> Peer:
     """The reference server for Node."""
     names = ("@tus/server", "@tus/file-store")
     node, npm = found("node"), found("npm")
-    run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", place, *names, cwd=place)
+    if not (place / "node_modules").exists():
+        run(npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", place, *names, cwd=place)
     script = shutil.copy(SCRIPTS / "tus_node.mjs", place)
     packages = [json.loads((place / "node_modules" / name / "package.json").read_text())["version"] for name in names]
     version = f"{packages[0]}, file-store {packages[1]}, node {run(node, '--version').removeprefix('v')}"
@@ -112,25 +115,26 @@ def node(place: Path) -> Peer:
 
 def tuspyserver(place: Path) -> Peer:
     """A server for FastAPI."""
-    run(sys.executable, "-m", "venv", place)
     python = place / "bin" / "python"
-    run(python, "-m", "pip", "install", "-q", "tuspyserver", "fastapi", "uvicorn")
+    if not (place / "bin" / "uvicorn").exists():
+        run(sys.executable, "-m", "venv", place)
+        run(python, "-m", "pip", "install", "-q", "tuspyserver", "fastapi", "uvicorn")
     version = run(python, "-c", "from importlib.metadata import version; print(version('tuspyserver'))")
     note = f"Every upload has Upload-Metadata `{DEMANDED}`, because HEAD of this server needs it."
     command = [str(python), str(SCRIPTS / "tuspyserver_app.py"), "{port}", "{data}"]
     return Peer("tuspyserver", command, version, metadata=DEMANDED, note=note)
 
 
-def tusd(_: Path) -> Peer:
+def tusd(_: Path, program: str = "tusd") -> Peer:
     """The reference server in Go."""
-    program = found("tusd")
+    program = found(program)
     flags = ["-host", "127.0.0.1", "-port", "{port}", "-upload-dir", "{data}", "-max-size", str(2**30)]
     return Peer("tusd", [program, *flags], run(program, "-version").split()[1])
 
 
-def rustus(_: Path) -> Peer:
+def rustus(_: Path, program: str = "rustus") -> Peer:
     """A server in Rust."""
-    program = found("rustus")
+    program = found(program)
     flags = ["--host", "127.0.0.1", "--port", "{port}", "--data-dir", "{data}", "--info-dir", "{data}"]
     return Peer("rustus", [program, *flags], run(program, "--version").rpartition(" ")[2])
 
@@ -145,22 +149,32 @@ PEERS: dict[str, Callable[[Path], Peer]] = {
 
 
 @contextmanager
-def running(peer: Peer, place: Path) -> Iterator[str]:
-    """Run a peer on a free port until the block ends; yield its URL."""
+def started(peer: Peer, place: Path) -> Iterator[tuple[int, int]]:
+    """Run a peer on a free port, in a session of its own, until the block ends; yield process id and port."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     (place / "data").mkdir(mode=0o700)
     command = [each.format(port=port, data=place / "data") for each in peer.command]
-    with (place / "log").open("w") as log, subprocess.Popen(command, cwd=place, stdout=log, stderr=log) as child:
+    with (
+        (place / "log").open("w") as log,
+        subprocess.Popen(command, cwd=place, stdout=log, stderr=log, start_new_session=True) as child,
+    ):
         try:
             until_it_listens(child, port)
-            yield f"http://127.0.0.1:{port}{peer.path}"
+            yield child.pid, port
         finally:
             child.terminate()
             try:
                 child.wait(START)
             except subprocess.TimeoutExpired:
-                child.kill()
+                os.killpg(child.pid, signal.SIGKILL)
+
+
+@contextmanager
+def running(peer: Peer, place: Path) -> Iterator[str]:
+    """Run a peer until the block ends; yield its URL."""
+    with started(peer, place) as (_, port):
+        yield f"http://127.0.0.1:{port}{peer.path}"
 
 
 def until_it_listens(child: subprocess.Popen[bytes], port: int) -> None:

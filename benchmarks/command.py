@@ -1,0 +1,151 @@
+"""The command line: `python -m benchmarks`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from benchmarks import page, report
+from benchmarks.about import about
+from benchmarks.rounds import Stage, more_files, play
+from benchmarks.subjects import BEFORE, MAKERS, ROOT, Choice, find
+from benchmarks.workloads import WORKLOADS
+
+ROUNDS, QUICK_ROUNDS = 5, 2
+INTERRUPTED, TERMINATED = 130, 143
+BUILD = ROOT / "build"
+LIMITS = tuple(dict.fromkeys(name for each in WORKLOADS for name in each.limits))
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)
+        sys.exit(2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure and print what came out; return the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.list:
+        print(_listing())
+        return 0
+    if options.docs is not None:
+        try:
+            page.write_page(json.loads(options.docs.read_text(encoding="utf-8")))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(f"{options.docs} is no file of results: {error}")
+        return 0
+    if options.json is not None and not options.json.resolve().parent.is_dir():
+        parser.error(f"--json: there is no directory {options.json.parent}")
+    # Servers are ended and data is removed by the blocks that started them, also then.
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        results = _measure(options)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    if options.json is not None:
+        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(report.as_text(results))
+    return 0
+
+
+def _end(_: int, __: FrameType | None) -> NoReturn:
+    sys.exit(TERMINATED)
+
+
+def _measure(options: argparse.Namespace) -> dict[str, Any]:
+    choice = Choice(options.peers_dir.resolve(), dict(options.peer), options.tusd_py)
+    wanted = [each for each in WORKLOADS if each.name in (options.only or [each.name])]
+    names = options.subjects or [name for name in (*MAKERS, *LIMITS) if options.tusd_py or name not in BEFORE]
+    needed = [name for name in MAKERS if name in names and any(name in each.subjects for each in wanted)]
+    _tell(f"preparing {', '.join(needed)}")
+    subjects = {name: find(name, choice) for name in needed}
+    limits = [name for name in LIMITS if name in names]
+    rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    if options.place is None:
+        BUILD.mkdir(exist_ok=True)
+    more_files()
+    workloads = []
+    with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.place or BUILD) as directory:
+        place = Path(directory)
+        where = about(place)
+        stage = Stage(rounds, subjects, limits, place, _tell)
+        for each in wanted:
+            sizes = each.quick if options.quick else each.full
+            if sizes is not None:
+                rows = play(each, sizes, stage)
+                workloads.append(report.workload_as_json(each, sizes, rows))
+    missing = {name: each.missing for name, each in subjects.items() if each.missing}
+    return {"about": where, "quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _listing() -> str:
+    lines = ["Workloads:", *(f"  {each.name:14}{each.sentence}" for each in WORKLOADS)]
+    return "\n".join([*lines, "", "Subjects:", *(f"  {name}" for name in (*MAKERS, *LIMITS))])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m benchmarks", description="Measure tusd-py side by side with other tus servers and with limits."
+    )
+    add = parser.add_argument
+    add("--quick", action="store_true", help="smaller sizes and fewer rounds, a few minutes in all")
+    add("--rounds", type=_count, metavar="N", help=f"how often each is asked ({ROUNDS}; with --quick {QUICK_ROUNDS})")
+    names = [each.name for each in WORKLOADS]
+    add("--only", nargs="+", choices=names, metavar="WORKLOAD", help="only these workloads; --list names them")
+    everybody = [*MAKERS, *LIMITS]
+    add("--subjects", nargs="+", choices=everybody, metavar="NAME", help="only these servers and limits")
+    add("--peer", action="append", type=_peer, default=[], metavar="NAME=PATH", help="where tusd or rustus is")
+    add("--peers-dir", type=Path, default=BUILD / "peers", metavar="DIR", help="where peers are installed and kept")
+    add(
+        "--tusd-py",
+        type=_other,
+        default="",
+        metavar="PYTHON",
+        help="another tusd-py to compare with: its python, or a work tree",
+    )
+    add("--place", type=_directory, metavar="DIR", help="where the data goes; its file system is measured too")
+    add("--json", type=Path, metavar="FILE", help="write everything that was measured, round by round")
+    add("--docs", type=Path, metavar="FILE", help="measure nothing; write the page and its chart from such a file")
+    add("--list", action="store_true", help="name workloads and subjects")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
+    return int(text)
+
+
+def _directory(text: str) -> Path:
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"there is no directory {text}")
+    return Path(text).resolve()
+
+
+def _other(text: str) -> str:
+    if not (Path(text) / "tusd_py").is_dir() and shutil.which(text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a python nor a work tree")
+    return text
+
+
+def _peer(text: str) -> tuple[str, str]:
+    name, _, path = text.partition("=")
+    if name not in ("tusd", "rustus"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not tusd=PATH or rustus=PATH")
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"there is no program {path or 'after ='}")
+    return name, str(Path(path).resolve())
