@@ -144,15 +144,28 @@ async def fail_once(
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, after: bool) -> None:
-    """When COMMIT fails nobody is told of a success, each caller has its own error, and the store goes on (I1)."""
-    await fail_once(monkeypatch, "commit", "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC, after=after)
+@pytest.mark.parametrize("method", ["execute_fetchall", "commit"])
+async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, method: str, after: bool) -> None:
+    """When a commit fails nobody is told of a success, each caller has its own error, and the store goes on (I1).
+
+    One statement commits itself; several are committed by COMMIT.
+    """
+    tasks = ["task"] if method == "commit" else []
+    await fail_once(monkeypatch, method, "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC, after=after)
     results = await asyncio.gather(
-        *(store.insert(UploadInfo(id=f"{n}"), durable=True) for n in range(3)), return_exceptions=True
+        *(
+            store.insert(
+                UploadInfo(id=n), durable=True, jobs=[Job(upload_id=n, task=task, scheduled_at=0) for task in tasks]
+            )
+            for n in "012"
+        ),
+        return_exceptions=True,
     )
     assert [type(result) for result in results] == [StoreError] * 3
     assert len({id(result) for result in results}) == 3
     assert len(await store.list_uploads()) == (3 if after else 0)
+    # What came of it is asked of the database, not remembered.
+    assert (await store.get("0") is not None) == after
     await store.insert(UploadInfo(id="next"), durable=True)
     assert await store.known(["next"]) == {"next"}
 
@@ -160,7 +173,7 @@ async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyP
 async def test_ballast_is_given_up_for_removals(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a full disk a removal takes the ballast and succeeds (I8, row 52)."""
     await store.insert(UploadInfo(id="one"), durable=True)
-    await fail_once(monkeypatch, "commit", "database or disk is full", sqlite3.SQLITE_FULL)
+    await fail_once(monkeypatch, "execute_fetchall", "database or disk is full", sqlite3.SQLITE_FULL)
     assert store._ballast.path.stat().st_blocks * 512 >= 4 * 1024 * 1024
     assert await store.mark_deleting("one", durable=True)
     assert not store._ballast.path.exists()
@@ -168,7 +181,7 @@ async def test_ballast_is_given_up_for_removals(store: SqliteInfoStore, monkeypa
 
 async def test_ballast_is_kept_for_removals(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other changes on a full disk are told that there is no space (I8)."""
-    await fail_once(monkeypatch, "commit", "database or disk is full", sqlite3.SQLITE_FULL)
+    await fail_once(monkeypatch, "execute_fetchall", "database or disk is full", sqlite3.SQLITE_FULL)
     with pytest.raises(InsufficientStorage):
         await store.insert(UploadInfo(id="one"), durable=True)
     assert store._ballast.path.exists()
@@ -182,7 +195,7 @@ async def test_unexpected_errors_leave_nobody_waiting(store: SqliteInfoStore, mo
         raise RuntimeError("a defect")
 
     with monkeypatch.context() as patch:
-        patch.setattr(aiosqlite.Connection, "commit", broken)
+        patch.setattr(aiosqlite.Connection, "execute_fetchall", broken)
         with pytest.raises(StoreError):
             await store.insert(UploadInfo(id="one"), durable=True)
     await store.insert(UploadInfo(id="one"), durable=True)

@@ -88,3 +88,16 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None
     finished_at: float | None = None
     """Set only by the step that finishes the upload."""
+
+    def applied_to(self, upload: UploadInfo) -> UploadInfo:
+        """Return an upload as it is after this step."""
+        return msgspec.structs.replace(
+            upload,
+            state=upload.state if self.finished_at is None else UploadState.FINISHED,
+            offset=self.offset,
+            synced_offset=self.synced_offset,
+            length=self.length,
+            epoch=self.fence,
+            expires_at=self.expires_at,
+            finished_at=self.finished_at,
+        )

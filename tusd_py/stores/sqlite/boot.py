@@ -30,6 +30,7 @@ async def settle_boot(writer: aiosqlite.Connection, boot_id: str) -> None:
     if stored == boot_id:
         return
     lost = {}
+    await writer.execute_fetchall("begin immediate")
     if stored is not None:
         for name in ("drop_unsynced_jobs", "discard_unsynced_finals", "reopen_unsynced", "fall_back"):
             async with writer.execute(QUERIES[name]) as cursor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,11 +31,13 @@ class Change:
     Each step is a statement and a row for it. When the first step changes nothing, the others are not taken.
     """
 
-    __slots__ = ("done", "durable", "key", "steps")
+    __slots__ = ("done", "durable", "key", "settled", "steps")
 
     def __init__(self, key: str, steps: Sequence[tuple[str, Any]], *, durable: bool) -> None:
         self.key = key
         self.durable = durable
+        self.settled: Callable[[bool], None] = _ignore
+        """Told whether it is known to have changed something, once, whether or not its caller still waits."""
         # Encoded here, where an error is the caller's own.
         self.steps = [(name, msgspec.json.encode(row)) for name, row in steps]
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -47,11 +49,13 @@ class Change:
 
     def succeed(self, changed: bool) -> None:
         """Answer the caller, unless it is gone."""
+        self.settled(changed)
         if not self.done.done():
             self.done.set_result(changed)
 
     def fail(self, error: Exception) -> None:
         """Answer the caller with an error, unless it is gone."""
+        self.settled(False)
         if not self.done.done():
             self.done.set_exception(error)
 
@@ -74,14 +78,16 @@ class Commits:
         self._stowed_at = asyncio.get_running_loop().time()
         self._task = asyncio.create_task(self._run(), name="tusd-py group commit")
 
-    async def change(self, key: str, *steps: tuple[str, Any], durable: bool) -> bool:
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._closing
+
+    async def settle(self, change: Change) -> bool:
         """Return whether the first step changed something, after all of it is committed.
 
         Cancelling leaves the change undone or done. Raises `StoreError` kin.
         """
-        if self._closing:
-            raise StoreError("The info store is closed")
-        change = Change(key, steps, durable=durable)
         self._waiting.append(change)
         self._wake.set()
         return await change.done
@@ -111,6 +117,7 @@ class Commits:
         rest = []
         for change in self._waiting:
             if change.done.done():
+                change.settled(False)
                 continue
             # A second change of one upload waits for the next group: a set statement sees each row once.
             if change.key in group or len(group) >= GROUP_LIMIT:
@@ -165,11 +172,18 @@ class Commits:
         for change in group:
             for index, (name, row) in enumerate(change.steps):
                 (laters if index else firsts).setdefault(name, []).append((change.key, row))
-        changed: set[str] = set()
+        if len(firsts) == 1 and not laters:
+            # One statement is a transaction by itself, and one trip to the writer's thread instead of three.
+            ((name, steps),) = firsts.items()
+            rows = [row for _, row in steps]
+            changed = first_column(await writer.execute_fetchall(QUERIES[name], _as_list(rows)))
+            self.committed += 1
+            return changed
+        changed = set()
+        await writer.execute_fetchall("begin immediate")
         for name in QUERIES:
             rows = [row for _, row in firsts.get(name, ())]
             if rows:
-                # The first of them begins the transaction (isolation level IMMEDIATE).
                 changed |= first_column(await writer.execute_fetchall(QUERIES[name], _as_list(rows)))
             rows = [row for key, row in laters.get(name, ()) if key in changed]
             if rows:
@@ -187,6 +201,10 @@ class Commits:
         if self._ballast.missing and now - self._stowed_at >= STOW_INTERVAL:
             self._stowed_at = now
             await asyncio.to_thread(self._ballast.stow)
+
+
+def _ignore(_: bool) -> None:
+    """Be the end of a change that nobody else has to hear of."""
 
 
 def _as_list(rows: list[bytes]) -> dict[str, str]:

@@ -127,12 +127,12 @@ class Database:
             await reader.execute_fetchall(QUERIES[name])
 
     async def _connect(self, mode: str) -> aiosqlite.Connection:
-        # IMMEDIATE: a transaction that begins to write in its middle may fail at once, whatever the timeout.
+        # None: transactions are begun by us, or are one statement; the module would begin one with a trip of its own.
         return await aiosqlite.connect(
             f"file:{quote(str(self.path))}?mode={mode}",
             uri=True,
             timeout=BUSY_TIMEOUT,
-            isolation_level="IMMEDIATE",
+            isolation_level=None,
         )
 
 

@@ -19,6 +19,7 @@ from tusd_py.stores.sqlite.boot import current_boot_id, settle_boot
 from tusd_py.stores.sqlite.commits import Commits
 from tusd_py.stores.sqlite.database import Database, Parameters, first_column
 from tusd_py.stores.sqlite.jobs import SqliteJobStore
+from tusd_py.stores.sqlite.recent import After, Recent
 
 _RARE = frozenset({UploadState.ASSEMBLING, UploadState.DELETING})
 _parts = msgspec.json.Decoder(tuple[str, ...])
@@ -52,6 +53,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         self._boot_id = boot_id
         self._read_only = read_only
         self._database = Database(path, data_root=data_root, read_only=read_only)
+        self._recent = Recent()
         self._ballast = Ballast(path.with_name("ballast"))
 
     async def open(self) -> None:
@@ -69,6 +71,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         self._commits = Commits(self._database, self._ballast)
 
     async def _open(self) -> None:
+        self._recent = Recent(0) if self._read_only else Recent()
         await self._database.open()
         if self._read_only:
             return
@@ -98,23 +101,31 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
         steps = (("insert_upload", upload), *(("insert_job", job) for job in jobs))
-        if not await self._change(upload.id, *steps, durable=durable):
+        if not await self._change(upload.id, *steps, durable=durable, after=lambda _: upload):
             raise UploadExists
 
     async def get(self, upload_id: str) -> UploadInfo | None:
         """Return what is known of an upload, as the last commit left it."""
-        rows = await self._database.read("get_upload", {"id": upload_id})
-        return _upload(rows[0]) if rows else None
+        if (upload := self._recent.get(upload_id)) is not None:
+            return upload
+        token = self._recent.begin_read(upload_id)
+        try:
+            rows = await self._database.read("get_upload", {"id": upload_id})
+            upload = _upload(rows[0]) if rows else None
+        finally:
+            self._recent.end_read(upload_id, token, upload)
+        return upload
 
     async def advance(self, progress: Progress, *, durable: bool) -> None:
         """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
-        if not await self._change(progress.upload_id, ("advance_upload", progress), durable=durable):
+        step = ("advance_upload", progress)
+        if not await self._change(progress.upload_id, step, durable=durable, after=_taking(progress)):
             raise StaleWriter
 
     async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
         steps = (("finish_upload", progress), *(("insert_job", job) for job in jobs))
-        if not await self._change(progress.upload_id, *steps, durable=durable):
+        if not await self._change(progress.upload_id, *steps, durable=durable, after=_taking(progress)):
             raise StaleWriter
 
     async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
@@ -159,6 +170,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def known(self, upload_ids: Collection[str]) -> set[str]:
         """Return those ids that are known."""
         return first_column(await self._database.read("known_uploads", {"ids": _as_json(upload_ids)}))
+
+
+def _taking(progress: Progress) -> After:
+    return lambda upload: upload and progress.applied_to(upload)
 
 
 def _as_json(values: Collection[str]) -> str:

@@ -6,8 +6,9 @@ from tusd_py.abc import JobStore
 from tusd_py.errors import StoreError
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability
-from tusd_py.stores.sqlite.commits import Commits
+from tusd_py.stores.sqlite.commits import Change, Commits
 from tusd_py.stores.sqlite.database import Database
+from tusd_py.stores.sqlite.recent import After, Recent
 
 
 class SqliteJobStore(JobStore):
@@ -16,6 +17,7 @@ class SqliteJobStore(JobStore):
     _database: Database
     _durability: Durability
     _commits: Commits | None = None
+    _recent: Recent
 
     async def due_jobs(self, now: float, *, limit: int) -> list[Job]:
         """Return jobs scheduled at or before `now`, the earliest first."""
@@ -39,7 +41,13 @@ class SqliteJobStore(JobStore):
         """Forget a job. Unless the level is `none` it stays forgotten after a power cut."""
         await self._change(job.upload_id, ("complete_job", job), durable=self._durability.syncs_finish)
 
-    async def _change(self, upload_id: str, *steps: tuple[str, object], durable: bool) -> bool:
-        if self._commits is None:
+    async def _change(
+        self, upload_id: str, *steps: tuple[str, object], durable: bool, after: After = lambda _: None
+    ) -> bool:
+        """Commit one change; `after` makes the row as it is then out of the one before. Raises `StoreError`."""
+        if self._commits is None or self._commits.is_closing:
             raise StoreError("The info store is not open for writing")
-        return await self._commits.change(upload_id, *steps, durable=durable)
+        change = Change(upload_id, steps, durable=durable)
+        row = after(self._recent.begin_change(upload_id))
+        change.settled = lambda changed: self._recent.end_change(upload_id, row if changed else None)
+        return await self._commits.settle(change)
