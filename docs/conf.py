@@ -34,7 +34,7 @@ autodoc_preserve_defaults = True
 # A reference that leads nowhere is an error, except to what others document: the build needs no network.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"(aiohttp|collections|pathlib)\..*"),
+    ("py:class", r"(aiohttp|collections|pathlib|socket)\..*"),
     # Failures are described by their codes, in reference/errors.md.
     ("py:exc", r"\w+"),
 ]

@@ -21,7 +21,7 @@ StartServer = Callable[..., Awaitable[Target]]
 
 @pytest.fixture(scope="session", params=MODES)
 def mode(request: pytest.FixtureRequest) -> str:
-    """How the server runs: embedded in an application of this process, or as its own process."""
+    """How the server runs, and how bodies come in; see `tests.support.servers.WAYS`."""
     return str(request.param)
 
 

@@ -5,8 +5,10 @@ All coroutines run on one event loop. None may block it: work that can wait for 
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from tusd_py.errors import TusError
@@ -35,8 +37,67 @@ class Digest(Protocol):
         """Return the digest of all bytes taken so far."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is still to come of a body that was detached: its length is known, and nobody else reads its socket."""
+
+    buffers: list[bytes]
+    """What has arrived already, in order. Emptied when it is written, for it may be large."""
+    socket: socket.socket
+    """Non-blocking, at the first byte behind `buffers`. Whoever begins the transfer owns it and closes it."""
+    count: int
+    """Bytes to take from the socket, and not one more: behind them the next request may follow."""
+    timeout: float
+    """Seconds without a byte after which the body ends with `ReadTimeout`."""
+
+
+class Transfer(Protocol):
+    """A detached body on its way into a store, moved by somebody else than the event loop."""
+
+    @property
+    def position(self) -> int:
+        """Every byte of the upload before this offset is written; not yet synced."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be moved. Then `position`, `is_complete` and `error` stay as they are."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every byte of the body was taken from its socket."""
+
+    @property
+    def error(self) -> TusError | OSError | None:
+        """Why it ended early, as `Body.receive` or `Data.write` would have raised it; None after a whole body."""
+
+    async def wait(self, position: int, *, timeout: float | None = None) -> None:
+        """Return when everything before `position` is written, when it is over, or after so many seconds.
+
+        Used by one waiter at a time. Cancel-safe.
+        """
+
+    def interrupt(self, reason: TusError) -> None:
+        """Make it move what has arrived, up to a bounded amount, and then end with `reason`. The first one wins."""
+
+    def is_ending(self) -> bool:
+        """Return whether nothing more will arrive: it is over or about to be, or the client has gone away."""
+
+    def idle(self) -> float:
+        """Return the seconds for which no byte has come from the network; 0 while there is work to do."""
+
+
 class Body(Protocol):
     """The bytes of one request on their way in. Used by one reader."""
+
+    async def detach(self) -> Rest | None:
+        """Give up reading this body, so that a store can take the rest from its socket; None = it has to be read.
+
+        Only before the first `receive`. What begins the transfer tells the body by `attach`. As the first `receive`,
+        it tells a client that waits for `100 Continue` to go on.
+        """
+
+    def attach(self, transfer: Transfer) -> None:
+        """Know who moves what was detached: `interrupt`, `idle` and `is_over` are about it from now on."""
 
     async def receive(self) -> Sequence[bytes]:
         """Return bytes at hand, waiting for the first; an empty sequence is the end of a complete body.
@@ -66,8 +127,12 @@ class Data(ABC):
     """The bytes of one upload, open for writing. Owned by whoever holds the upload's lock."""
 
     @abstractmethod
-    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+    async def write(
+        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+    ) -> None:
         """Store all buffers one after the other at an absolute offset, and feed them to `digest`.
+
+        With `sync`, also what `sync` promises and raises.
 
         Raises:
             InsufficientStorage: no space, quota or file size limit; `written` bytes of it are stored.
@@ -75,6 +140,17 @@ class Data(ABC):
 
         Cancelling may leave any part of the buffers stored; nothing beyond the acknowledged offset is ever read.
         """
+
+    def transfer(self, offset: int, rest: Rest) -> Transfer:
+        """Begin to move the rest of a body to an absolute offset. Only for stores that say `can_transfer`.
+
+        Other methods may be used meanwhile, `close` when the transfer is over.
+        """
+        raise NotImplementedError
+
+    async def hash(self, start: int, end: int, digest: Digest) -> None:
+        """Feed the bytes that a transfer wrote from `start` to `end` to `digest`. Raises as `write`, and `DataLost`."""
+        raise NotImplementedError
 
     @abstractmethod
     async def copy(self, offset: int, source_id: str, length: int) -> None:
@@ -133,6 +209,11 @@ class DataReader(ABC):
 class DataStore(ABC):
     """The bytes of uploads."""
 
+    @property
+    def can_transfer(self) -> bool:
+        """Whether `Data.transfer` and `Data.hash` work here: bodies then need not pass through Python."""
+        return False
+
     @abstractmethod
     async def open(self) -> None:
         """Get ready. Raises `StartupError` when the place cannot be used; destroys nothing."""
@@ -142,18 +223,18 @@ class DataStore(ABC):
         """Release everything."""
 
     @abstractmethod
-    async def create(self, upload_id: str, *, durable: bool) -> None:
-        """Make an empty place for an upload; with `durable` its name survives a power cut.
+    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+        """Make a place for an upload with its first bytes in it; with `durable` all of it survives a power cut.
 
-        Raises `UploadExists`, `InsufficientStorage`, `OSError`.
+        Raises `UploadExists`, `InsufficientStorage`, `OSError`; then there is no such place, or it was there before.
         """
 
     @abstractmethod
     async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
-        """Open an upload's data for writing.
+        """Open an upload's data for writing, now or when it is first used.
 
-        Raises `DataLost` when it is not there, is not a plain file, or has less than `holds` bytes: what was
-        acknowledged is gone, and writing behind it would hide that (I7).
+        Here or there `DataLost` is raised when it is not there, is not a plain file, or has less than `holds` bytes:
+        what was acknowledged is gone, and writing behind it would hide that (I7).
         """
 
     @abstractmethod

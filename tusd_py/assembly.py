@@ -32,7 +32,8 @@ class Tus:
     Opens nothing until `start`; `tusd_py.setup` lets an aiohttp application start and stop it.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, shielded: bool = True) -> None:
+        """Remember the settings; `shielded` is of the engine, for hosts that may cancel requests."""
         self.settings = settings
         self._clock = SystemClock()
         self._registry = Registry(self._clock)
@@ -58,6 +59,7 @@ class Tus:
             ),
             clock=self._clock,
             sweep_interval=settings.sweep_interval,
+            shielded=shielded,
             jobs_for=self._registry.jobs_for,
             finished=self._finished,
         )
@@ -117,14 +119,19 @@ class Tus:
             self._dir.close()
             self._dir = None
 
-    def _finished(self, _: UploadInfo) -> None:
-        if self._worker is not None:
+    def _finished(self, upload: UploadInfo) -> None:
+        # A look at the jobs costs more than a small upload does.
+        if self._worker is not None and self._registry.owes(upload):
             self._worker.wake()
 
 
-def build(settings: Settings) -> Tus:
-    """Return a service for these settings; nothing is opened yet."""
-    return Tus(settings)
+def build(settings: Settings, *, shielded: bool = True) -> Tus:
+    """Return a service for these settings; nothing is opened yet.
+
+    Without `shielded` it costs a little less, and whoever cancels a request stops what it does half-way: for servers
+    that never cancel one before the shutdown timeout is over.
+    """
+    return Tus(settings, shielded=shielded)
 
 
 def mount_options(settings: Settings) -> MountOptions:
@@ -144,4 +151,5 @@ def mount_options(settings: Settings) -> MountOptions:
             trusted=tuple(ip_network(network) for network in settings.trusted_proxy),
         ),
         network_timeout=settings.network_timeout,
+        data_plane_from=settings.data_plane_from,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import signal
 from collections.abc import Callable
 
@@ -15,11 +16,14 @@ from tusd_py.embed import setup
 from tusd_py.errors import StartupError
 from tusd_py.settings import Settings
 from tusd_py.web.access import AccessLogger
+from tusd_py.web.stream import read_little_at_first
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_FIELD = 128 * 1024
 """Longest header field taken, in bytes: metadata and lists of partial uploads are long (CRE-META-10, CAT-17)."""
+READ_BUFFER = 32 * 1024
+"""Bytes of a body that wait for their handler; aiohttp stops the socket at twice this."""
 MAX_REQUEST_LINE = 8190
 """Longest request line taken, in bytes."""
 
@@ -30,8 +34,10 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
     `ready` is called with the URL for uploads once the server listens. A second signal ends the process at once.
     Raises `StartupError`.
     """
+    read_little_at_first()
+    _allow_descriptors()
     app = web.Application()
-    tus = build(settings)
+    tus = build(settings, shielded=False)
     setup(app, settings.base_path, tus=tus)
     runner = web.AppRunner(
         app,
@@ -40,6 +46,7 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
         access_log_class=AccessLogger,
         # aiohttp's defaults are for pages, not for uploads (reliability 0 and 5.1).
         auto_decompress=False,
+        read_bufsize=READ_BUFFER,
         keepalive_timeout=settings.keep_alive_timeout,
         handler_cancellation=False,
         max_field_size=MAX_HEADER_FIELD,
@@ -60,6 +67,12 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
         log.info("shutting down", extra={"action": "stopping"})
     finally:
         await runner.cleanup()
+
+
+def _allow_descriptors() -> None:
+    """Take as many file descriptors as the system grants: an upload needs three, and the usual soft limit is 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> str:

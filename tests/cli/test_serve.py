@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import msgspec
@@ -38,6 +40,24 @@ def test_it_announces_itself_and_ends_well(tmp_path: Path, number: signal.Signal
         process.send_signal(number)
         rest, _ = process.communicate()
     assert (0, "") == (process.returncode, rest)
+
+
+def test_many_connections(tmp_path: Path) -> None:
+    """The soft limit on file descriptors, often too low for a server, is raised to what is granted (reliability T7)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with _serving(tmp_path / "data") as (process, url):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            address = ("127.0.0.1", int(url.split(":")[2].partition("/")[0]))
+            with ExitStack() as connections:
+                for _ in range(100):
+                    connections.enter_context(socket.create_connection(address))
+                with urllib.request.urlopen(urllib.request.Request(url, method="OPTIONS"), timeout=10) as answer:
+                    assert 200 == answer.status
+            process.terminate()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_json_log_has_one_object_per_line(tmp_path: Path) -> None:

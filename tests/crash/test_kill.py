@@ -137,7 +137,7 @@ async def test_creation_with_upload(tmp_path: Path, session: aiohttp.ClientSessi
     async with process(place) as server:
         other = await Client(session, server.url).upload(b"other")
         async with await Wire.open(server.url) as wire:
-            wire.start("POST", server.url, {**T, **CT, "Upload-Length": "11", "Content-Length": "11"})
+            wire.start("POST", server.url, {**T, **CT, "Upload-Length": "100000", "Content-Length": "100000"})
             wire.send(b"hello")
             await until(lambda: _holds(place, other, b"hello"))
             await kill(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from tusd_py.stores.memory import MemoryData, MemoryDataStore, MemoryInfoStore
 from tusd_py.testing.fakes import FakeClock
 
 Hook = Callable[[], object]
+STEPS_OF_A_COMMIT = 10
+"""Turns of the loop that a commit to memory takes, and some."""
 
 
 class Journal:
@@ -55,9 +58,13 @@ def _mark(durable: bool) -> str:
 class RecordingData(MemoryData):
     _store: RecordingDataStore
 
-    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+    async def write(
+        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+    ) -> None:
         self._store.journal.note("write", f"{offset}+{sum(map(len, buffers))}")
         await super().write(offset, buffers, digest)
+        if sync:
+            await self.sync()
 
     async def copy(self, offset: int, source_id: str, length: int) -> None:
         self._store.journal.note("copy", f"{offset}+{length}")
@@ -83,9 +90,10 @@ class RecordingDataStore(MemoryDataStore):
         super().__init__(now=now)
         self.journal = journal
 
-    async def create(self, upload_id: str, *, durable: bool) -> None:
-        self.journal.note("create", _mark(durable))
-        await super().create(upload_id, durable=durable)
+    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+        size = sum(map(len, buffers))
+        self.journal.note("create", f"+{size}" if size else "", _mark(durable))
+        await super().create(upload_id, buffers, durable=durable)
 
     async def write_to(self, upload_id: str, *, holds: int = 0) -> RecordingData:
         await super().write_to(upload_id, holds=holds)
@@ -137,6 +145,9 @@ class ScriptedBody(Body):
         self.reason: TusError | None = None
 
     async def receive(self) -> Sequence[bytes]:
+        # A checkpoint runs beside the reading; a network is slow enough for one of memory to be done.
+        for _ in range(STEPS_OF_A_COMMIT):
+            await asyncio.sleep(0)
         while self.script:
             item = self.script.pop(0)
             if isinstance(item, TusError):

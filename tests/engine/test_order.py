@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from tests.engine.rooms import House, house
+from tusd_py.engine.create import SMALL_BODY
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadKind, UploadState
 from tusd_py.protocol.intents import Append
@@ -87,23 +88,55 @@ async def test_born_finished(level: Durability, steps: list[str]) -> None:
         assert [job.upload_id for job in await rooms.info.due_jobs(rooms.clock.now(), limit=9)] == [upload_id]
 
 
+LARGE = bytes(SMALL_BODY + 1)
+
+
 async def test_create_with_first_bytes() -> None:
-    """Creation with upload is a creation and an append, in this order. (3.1, CWU-01)"""
+    """A small body is there before its upload is made, bytes first and with them the row. (3.1, CWU-01)"""
     async with house() as rooms:
-        upload_id = await rooms.create(8, b"abcd")
-        assert rooms.journal.take() == [
-            "create durable", "insert open durable", "write 0+4", "sync", "advance 4 synced 4 durable", "answer",
-        ]  # fmt: skip
+        upload_id = await rooms.create(8, b"ab", b"cd")
+        assert rooms.journal.take() == ["create +4 durable", "insert open durable", "answer"]
         assert rooms.stored(upload_id) == b"abcd"
+        row = rooms.row(upload_id)
+        assert (row.offset, row.synced_offset, row.length) == (4, 4, 8)
 
 
 async def test_create_with_all_bytes() -> None:
-    """Creation with every byte ends with a finish, once. (3.1, CWU-01)"""
+    """Creation with every byte is a finish, once, with the jobs in the same transaction. (3.1, CWU-01)"""
     async with house() as rooms:
+        upload_id = await rooms.create(4, b"abcd")
+        assert rooms.journal.take() == ["create +4 durable", "insert finished durable", "finished", "answer"]
+        assert [job.upload_id for job in await rooms.info.due_jobs(rooms.clock.now(), limit=9)] == [upload_id]
+
+
+@pytest.mark.parametrize(
+    ("level", "marks", "synced"), [(NONE, ("", ""), 0), (FINISH, ("", " durable"), 0), (PATCH, (" durable",) * 2, 4)]
+)
+async def test_first_bytes_are_as_durable_as_others(level: Durability, marks: tuple[str, str], synced: int) -> None:
+    """What comes with a creation is synced where a PATCH would sync it. (3.3)"""
+    some, every = marks
+    async with house(level) as rooms:
+        upload_id = await rooms.create(8, b"abcd")
+        assert rooms.journal.take() == [f"create +4{some}", f"insert open{some}", "answer"]
+        assert rooms.row(upload_id).synced_offset == synced
         await rooms.create(4, b"abcd")
+        assert rooms.journal.take() == [f"create +4{every}", f"insert finished{every}", "finished", "answer"]
+
+
+async def test_create_with_a_large_body() -> None:
+    """A larger body is a creation and an append, in this order. (3.1, CWU-01)"""
+    size = len(LARGE)
+    async with house() as rooms:
+        upload_id = await rooms.create(size + 1, LARGE)
         assert rooms.journal.take() == [
-            "create durable", "insert open durable", "write 0+4", "seal 4 durable", "finish 4 synced 4 durable",
-            "finished", "answer",
+            "create durable", "insert open durable", f"write 0+{size}", "sync", f"advance {size} synced {size} durable",
+            "answer",
+        ]  # fmt: skip
+        assert rooms.stored(upload_id) == LARGE
+        await rooms.create(size, LARGE)
+        assert rooms.journal.take() == [
+            "create durable", "insert open durable", f"write 0+{size}", f"seal {size} durable",
+            f"finish {size} synced {size} durable", "finished", "answer",
         ]  # fmt: skip
 
 

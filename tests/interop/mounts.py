@@ -1,4 +1,4 @@
-"""Four ways of having a server, as the people have it whose clients come here."""
+"""Some ways of having a server, as the people have it whose clients come here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiohttp import web
 
 import tusd_py
 from tests.support.client import Answer, Client
-from tests.support.servers import MODES, Target, process, running
+from tests.support.servers import MODES, WAYS, Target, process, running
 
 MOUNTS = (*MODES, "cancelling", "guest")
 """`cancelling`: the runner cancels handlers whose client went away. `guest`: an application with a catch-all route that
@@ -52,12 +52,12 @@ async def mounted(
 ) -> AsyncIterator[Mount]:
     """Run a server until the block ends; `prepare` may add routes to its application, where it has one of ours."""
     if mode == "process":
-        async with process(data_dir) as target:
+        async with process(data_dir, **WAYS[mode]) as target:
             yield Mount(target.url, data_dir, mode, process=target.process)
         return
     token = secrets.token_urlsafe(16)
     app = _host(token) if mode == "guest" else web.Application()
-    tus = tusd_py.setup(app, "/files", data_dir=data_dir)
+    tus = tusd_py.setup(app, "/files", data_dir=data_dir, **WAYS.get(mode, {}))
     prepare(app)
     async with running(app, handler_cancellation=mode == "cancelling") as url:
         headers = {"Authorization": f"Bearer {token}"} if mode == "guest" else {}

@@ -26,6 +26,7 @@ def test_defaults() -> None:
         "durability": Durability.PATCH,
         "checkpoint_bytes": 16 * 2**20,
         "checkpoint_interval": 2.0,
+        "data_plane_from": 256 * 2**10,
         "max_size": None,
         "max_open_uploads": None,
         "max_open_size": None,

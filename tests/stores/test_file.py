@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tusd_py.abc import Data
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError, UploadNotFound
 from tusd_py.stores import file as file_module
 from tusd_py.stores import posix
@@ -64,6 +65,13 @@ async def test_missing_parent(tmp_path: Path) -> None:
         await FileDataStore(tmp_path / "not mounted" / "uploads").open()
 
 
+async def open_to_write(store: FileDataStore, upload_id: str) -> Data:
+    """Open a file to write to, really: the store does it with the first use."""
+    data = await store.write_to(upload_id)
+    await data.write(0, [])
+    return data
+
+
 async def test_planted_symlink(store: FileDataStore, tmp_path: Path) -> None:
     """A symbolic link at the data path is neither read, nor written, nor created through (row 17)."""
     target = tmp_path / "target"
@@ -72,7 +80,7 @@ async def test_planted_symlink(store: FileDataStore, tmp_path: Path) -> None:
     path.parent.mkdir()
     path.symlink_to(target)
     with pytest.raises(DataLost):
-        await store.write_to(ID)
+        await open_to_write(store, ID)
     with pytest.raises(DataLost):
         await store.read_from(ID)
     await store.remove(ID, durable=True)
@@ -87,7 +95,7 @@ async def test_planted_shard(store: FileDataStore, tmp_path: Path) -> None:
     (elsewhere / ID).write_bytes(b"untouched")
     store.locate(ID).parent.symlink_to(elsewhere)
     with pytest.raises(DataLost):
-        await store.write_to(ID)
+        await open_to_write(store, ID)
     with pytest.raises(OSError, match="Not a directory"):
         await store.create(ID[:2] + "-new", durable=True)
     with pytest.raises(OSError, match="Not a directory"):
@@ -102,7 +110,7 @@ async def test_hard_link(store: FileDataStore, tmp_path: Path) -> None:
     await fill(store, ID, b"shared")
     (tmp_path / "second").hardlink_to(store.locate(ID))
     with pytest.raises(DataLost):
-        await store.write_to(ID)
+        await open_to_write(store, ID)
     with pytest.raises(DataLost):
         await store.read_from(ID)
 
@@ -120,9 +128,9 @@ async def test_not_a_plain_file(store: FileDataStore, kind: str) -> None:
         case "socket":
             os.mknod(path, stat.S_IFSOCK | 0o600)
     async with asyncio.timeout(5):
-        for opening in (store.write_to, store.read_from):
+        for opening in (open_to_write, FileDataStore.read_from):
             with pytest.raises(DataLost):
-                await opening(ID)
+                await opening(store, ID)
 
 
 @pytest.mark.parametrize(
@@ -305,8 +313,8 @@ async def test_no_descriptor_is_left(store: FileDataStore) -> None:
     os.mkfifo(store.locate(ID + "-fifo"))
     for name in (ID + "-fifo", OTHER):
         with pytest.raises(DataLost):
-            await store.write_to(name)
-    opening = asyncio.ensure_future(store.write_to(ID))
+            await open_to_write(store, name)
+    opening = asyncio.ensure_future(open_to_write(store, ID))
     await asyncio.sleep(0)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)

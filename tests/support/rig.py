@@ -44,7 +44,9 @@ class TroubledData(MemoryData):
 
     _store: TroubledStore
 
-    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+    async def write(
+        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+    ) -> None:
         await self._store.at("write")
         room, size = self._store.room, sum(map(len, buffers))
         if room is not None and size > room:
@@ -54,6 +56,8 @@ class TroubledData(MemoryData):
         if room is not None:
             self._store.room = room - size
         await super().write(offset, buffers, digest)
+        if sync:
+            await self.sync()
 
     async def copy(self, offset: int, source_id: str, length: int) -> None:
         await self._store.at("copy")

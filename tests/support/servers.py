@@ -1,4 +1,4 @@
-"""The same server twice: in this process as a host application has it, and as a process of its own."""
+"""The same server thrice: in this process as a host application has it, and as a process of its own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ import tusd_py
 from tests.support.waiting import until
 
 READY = "You can now upload files to: "
-MODES = ("embedded", "process")
+WAYS: dict[str, dict[str, Any]] = {
+    "embedded": {"data_plane_from": "none"},
+    "moved": {"data_plane_from": 1},
+    "process": {"data_plane_from": 1},
+}
+"""Servers by the way they run and bodies come in: read in Python, or moved by the kernel wherever it can be done."""
+MODES = tuple(WAYS)
 
 
 @dataclass
@@ -62,8 +68,9 @@ class Target:
 @contextlib.asynccontextmanager
 async def serve(mode: str, data_dir: Path, **settings: Any) -> AsyncIterator[Target]:
     """Run a server with these settings until the block ends; it must end cleanly by itself."""
-    manager = embedded(data_dir, **settings) if mode == "embedded" else process(data_dir, **settings)
-    async with manager as target:
+    start = process if mode == "process" else embedded
+    async with start(data_dir, **{**WAYS[mode], **settings}) as target:
+        target.mode = mode
         yield target
 
 

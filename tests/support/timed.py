@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -96,8 +96,8 @@ class DooredStore(DataStore):
     async def close(self) -> None:
         await self._store.close()
 
-    async def create(self, upload_id: str, *, durable: bool) -> None:
-        await self._store.create(upload_id, durable=durable)
+    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+        await self._store.create(upload_id, buffers, durable=durable)
 
     async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
         return DooredData(await self._store.write_to(upload_id, holds=holds), self.copying)

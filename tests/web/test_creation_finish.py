@@ -207,7 +207,7 @@ async def test_cut_creation_finishes_later(app: Application) -> None:
         return bool(made())
 
     async with await Wire.open(app.target.url) as wire:
-        wire.start("POST", app.target.url, {**T, **CT, "Upload-Length": "5", "Content-Length": "5"})
+        wire.start("POST", app.target.url, {**T, **CT, "Upload-Length": "100000", "Content-Length": "100000"})
         wire.send(b"hel")
         await until(is_written)
         url = app.client.base + made()[0]
@@ -218,7 +218,7 @@ async def test_cut_creation_finishes_later(app: Application) -> None:
 
         await until(is_kept)
     assert await app.told_of(url) == []
-    assert (await app.client.patch(url, 3, b"lo")).status == 204
+    assert (await app.client.patch(url, 3, bytes(99_997))).status == 204
     assert len(await app.told_of(url)) == 1
     assert set(known) < {upload.id for upload in app.finished}
 

@@ -12,6 +12,9 @@ from tests.support.state import check_refusal, holdings, nothing_created, unchan
 from tests.support.waiting import until
 from tests.support.wire import Wire
 
+LARGE = 100_000
+"""Bytes of a body that is not kept in memory until all of it is there."""
+
 
 @pytest.fixture(scope="module")
 async def small(mode: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Target]:
@@ -129,7 +132,7 @@ async def test_cut_creation(client: Client, server: Target, ending: str) -> None
     """When the connection ends in the middle, the upload exists with what had come, and will expire. (CWU-10)"""
     before = holdings(server)
     async with await Wire.open(server.url) as wire:
-        wire.start("POST", server.url, {**T, **CT, "Upload-Length": "100", "Content-Length": "100"})
+        wire.start("POST", server.url, {**T, **CT, "Upload-Length": str(LARGE), "Content-Length": str(LARGE)})
         wire.send(b"x" * 40)
 
         async def is_written() -> bool:
@@ -145,8 +148,26 @@ async def test_cut_creation(client: Client, server: Target, ending: str) -> None
 
         await until(is_kept)
     head = await client.head(client.base + name)
-    assert head.headers["Upload-Length"] == "100"
+    assert head.headers["Upload-Length"] == str(LARGE)
     assert "Upload-Expires" in head.headers
+    assert (await client.patch(client.base + name, 40, b"y" * (LARGE - 40))).status == 204
+    assert (await client.get(client.base + name)).body == b"x" * 40 + b"y" * (LARGE - 40)
+
+
+async def test_cut_small_creation(client: Client, server: Target) -> None:
+    """A small upload is made when its bytes have come, all of them or those before the end. (CWU-10)"""
+    before = holdings(server)
+    async with await Wire.open(server.url) as wire:
+        wire.start("POST", server.url, {**T, **CT, "Upload-Length": "100", "Content-Length": "100"})
+        wire.send(b"x" * 40)
+        wire.finish()
+
+        async def is_made() -> bool:
+            return any(name.startswith("row ") for name in holdings(server) - before)
+
+        await until(is_made)
+    (name,) = (name.removeprefix("row ") for name in holdings(server) - before if name.startswith("row "))
+    assert await client.offset(client.base + name) == 40
     assert (await client.patch(client.base + name, 40, b"y" * 60)).status == 204
     assert (await client.get(client.base + name)).body == b"x" * 40 + b"y" * 60
 

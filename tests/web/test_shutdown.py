@@ -87,7 +87,7 @@ async def test_creation_with_upload(mode: str, tmp_path: Path, session: aiohttp.
     """A POST whose body is cut by the end gets 503. (CORE-BODY-17)."""
     place = tmp_path / "data"
     async with stopping(mode, place) as (server, down), await Wire.open(server.url) as wire:
-        wire.start("POST", server.url, {**T, **CT, "Upload-Length": "11", "Content-Length": "11"})
+        wire.start("POST", server.url, {**T, **CT, "Upload-Length": "100000", "Content-Length": "100000"})
         wire.send(b"hello")
 
         async def has_begun() -> bool:

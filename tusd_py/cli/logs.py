@@ -36,6 +36,8 @@ def install(log_format: LogFormat, stream: TextIO, level: int = logging.INFO) ->
         logger.setLevel(level)
         logger.propagate = False
     handler.addFilter(_tame_malformed)
+    # Facts that none of our lines shows are not worth finding out for each of them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     return handler
 
 
@@ -54,11 +56,11 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
+        if record.name == ACCESS and not record.exc_info:
+            # One for each request, so in one go; its sentence has all its fields.
+            return _cut(f"{_time_of(record)} {record.levelname} {ACCESS}: {printable(record.getMessage())}", LONGEST)
         fields = _fields_of(record)
         head = [fields.pop("time"), fields.pop("level"), fields.pop("logger") + ":", fields.pop("message")]
-        if record.name == ACCESS:
-            # The sentence of an access record has all its fields.
-            fields.clear()
         return _cut(printable(" ".join([*head, *(f"{key}={value}" for key, value in fields.items())])), LONGEST)
 
 
@@ -79,7 +81,7 @@ class JsonFormatter(logging.Formatter):
 def _fields_of(record: logging.LogRecord) -> dict[str, str]:
     """Return what a record says: the standard fields first, then its `extra`, then its traceback."""
     fields = {
-        "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+        "time": _time_of(record),
         "level": record.levelname,
         "logger": record.name,
         "message": _message_of(record),
@@ -88,6 +90,10 @@ def _fields_of(record: logging.LogRecord) -> dict[str, str]:
     if record.exc_info:
         fields["error"] = logging.Formatter().formatException(record.exc_info)
     return fields
+
+
+def _time_of(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
 
 
 def _message_of(record: logging.LogRecord) -> str:

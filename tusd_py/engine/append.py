@@ -1,13 +1,13 @@
-"""PATCH: read a body into an upload. The one way the bytes go."""
+"""PATCH: what a body does to an upload, from the checks to the commit."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 
-from tusd_py.abc import Body, Digest
+from tusd_py.abc import Body
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import writing
+from tusd_py.engine.receive import receive
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import ChecksumMismatch, InsufficientStorage, StoreError, TusError
 from tusd_py.models.limits import Limits
@@ -27,10 +27,10 @@ async def append(ctx: Context, intent: Append, body: Body, limits: Limits) -> Up
     """
     async with writing(ctx, intent.upload_id, body):
         upload = rules.check_visible(await ctx.info.get(intent.upload_id), ctx.clock.now())
-        return await receive(ctx, upload, intent, body, limits)
+        return await extend(ctx, upload, intent, body, limits)
 
 
-async def receive(
+async def extend(
     ctx: Context,
     upload: UploadInfo,
     intent: Append,
@@ -45,20 +45,11 @@ async def receive(
         # A length that was deferred is announced only now.
         rules.check_usage(await ctx.info.usage(), limits, uploads=0, announced=plan.length)
     writer = Writer(ctx, upload, limits)
-    digest = checksum.new_digest(intent.checksum.algorithm) if intent.checksum else None
     try:
-        ended = await _read(writer, plan, body, digest) if intent.has_body else None
-        if intent.checksum and digest:
-            if ended is None and not checksum.matches(intent.checksum, digest.digest()):
-                ended = ChecksumMismatch()
-            if ended is not None:
-                # An unverified byte is no byte: "the chunk MUST be discarded" (tus 1.0.0, Checksum).
-                await writer.discard()
-                raise ended
+        ended = await _take(writer, plan, intent, body)
         if ended is not None and not isinstance(ended, kept):
             raise ended
-        finish = not upload.is_finished and rules.is_complete(_completion(intent, ended), writer.position, plan.length)
-        await writer.commit(plan.length, finish=finish)
+        await _commit(writer, plan, intent, ended)
         if ended is not None:
             raise ended
         return writer.upload
@@ -76,47 +67,39 @@ async def receive(
         await writer.close()
 
 
+async def _take(writer: Writer, plan: rules.AppendPlan, intent: Append, body: Body) -> TusError | None:
+    """Write a body and return what ended it early. Raises `TusError` when bytes with a checksum must not stay."""
+    digest = checksum.new_digest(intent.checksum.algorithm) if intent.checksum else None
+    ended = await receive(writer, plan, body, digest) if intent.has_body else None
+    if intent.checksum is None or digest is None:
+        return ended
+    if ended is None and not checksum.matches(intent.checksum, digest.digest()):
+        ended = ChecksumMismatch()
+    if ended is not None:
+        # An unverified byte is no byte: "the chunk MUST be discarded" (tus 1.0.0, Checksum).
+        await writer.discard()
+        raise ended
+    return None
+
+
+async def _commit(writer: Writer, plan: rules.AppendPlan, intent: Append, ended: TusError | None) -> None:
+    """Make the bytes count, and finish the upload if it has them all."""
+    complete = rules.is_complete(_completion(intent, ended), writer.position, plan.length)
+    try:
+        await writer.commit(plan.length, finish=complete and not writer.upload.is_finished)
+    except InsufficientStorage:
+        if not isinstance(ended, InsufficientStorage):
+            raise
+        # The bytes took all the space there was; the row that counts them needs some, too.
+        await writer.make_room()
+        await writer.commit(plan.length)
+
+
 async def _give_back(ctx: Context, writer: Writer) -> None:
     """Remove what was stored and does not count: the row that counts it may not have fitted (CORE-BODY-20)."""
     current = await ctx.info.get(writer.upload.id)
     if current is not None and current.offset == writer.upload.offset:
         await writer.discard()
-
-
-async def _read(writer: Writer, plan: rules.AppendPlan, body: Body, digest: Digest | None) -> TusError | None:
-    """Write a body until it ends; return what ended it early, or None."""
-    try:
-        while buffers := await body.receive():
-            buffers, overflows = _fit(buffers, writer, plan.cap)
-            if buffers:
-                await writer.write(buffers, digest)
-            if overflows:
-                return plan.overflow()
-            # Bytes that still have to be verified must not be committed.
-            if digest is None and writer.is_due():
-                full = rules.is_complete(Completion.WHEN_FULL, writer.position, plan.length)
-                if not full:
-                    await writer.commit(plan.length)
-    except TusError as error:
-        return error
-    return None
-
-
-def _fit(buffers: Sequence[bytes], writer: Writer, cap: int | None) -> tuple[Sequence[bytes], bool]:
-    """Cut buffers at the most bytes that the upload may still take; say whether something was cut off."""
-    if cap is None:
-        return buffers, False
-    room = cap - (writer.position - writer.started_at)
-    size = sum(map(len, buffers))
-    if size <= room:
-        return buffers, False
-    kept = []
-    for buffer in buffers:
-        if room <= 0:
-            break
-        kept.append(buffer[:room])
-        room -= len(buffer)
-    return kept, True
 
 
 def _completion(intent: Append, ended: TusError | None) -> Completion:

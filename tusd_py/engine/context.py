@@ -47,6 +47,8 @@ class Context:
     """Bodies being read at this moment, by upload id."""
     pins: Counter[str] = field(default_factory=Counter)
     """Partial uploads being copied at this moment: they must not be removed."""
+    received: Counter[str] = field(default_factory=Counter)
+    """Bytes stored so far, by the way they came: `moved` by the store, or `read` here."""
     admission: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held between looking at the usage and adding to it, where there are limits on it."""
     draining: bool = False

@@ -10,13 +10,15 @@ from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 
 
-async def begin(ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
-    """Make an upload: the data first, so that there is never a row without data.
+async def begin(
+    ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), buffers: Sequence[bytes] = ()
+) -> None:
+    """Make an upload, with its first bytes in it: the data first, so that there is never a row without data.
 
     A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage`, leaving
     nothing behind.
     """
-    await ctx.data.create(upload.id, durable=durable)
+    await ctx.data.create(upload.id, buffers, durable=durable)
     try:
         await ctx.info.insert(upload, durable=durable, jobs=jobs)
     except InsufficientStorage:

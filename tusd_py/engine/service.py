@@ -37,8 +37,8 @@ class SystemClock(Clock):
 class Engine:
     """Uploads, whatever the wire language: one engine may serve several mounts with different limits.
 
-    Changing verbs run as tasks of the engine: a request that is cancelled does not stop one half-way. Each raises
-    `TusError` kin, and nothing else that is expected.
+    Changing verbs of a `shielded` engine run as tasks of its own: a request that is cancelled does not stop one
+    half-way. Each raises `TusError` kin, and nothing else that is expected.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Engine:
         policy: Policy | None = None,
         clock: Clock | None = None,
         sweep_interval: float = 60.0,
+        shielded: bool = True,
         jobs_for: Callable[[UploadInfo], Sequence[Job]] = lambda _: (),
         finished: Callable[[UploadInfo], None] = lambda _: None,
     ) -> None:
@@ -63,6 +64,7 @@ class Engine:
             finished=finished,
         )
         self._sweep_interval = sweep_interval
+        self._shielded = shielded
         self._running: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -71,6 +73,11 @@ class Engine:
     def policy(self) -> Policy:
         """How careful and patient this engine is."""
         return self._ctx.policy
+
+    @property
+    def received(self) -> dict[str, int]:
+        """Bytes of bodies stored since the start, by the way they came: `moved` by the data plane, `read` in Python."""
+        return {"moved": 0, "read": 0, **self._ctx.received}
 
     async def start(self) -> None:
         """Open the stores, finish what a crash left, begin to sweep. Raises `StartupError`; destroys nothing."""
@@ -117,6 +124,13 @@ class Engine:
             log.exception("syncing at the end failed", extra={"action": "settle_failed"})
         await self._ctx.info.close()
         await self._ctx.data.close()
+        received = self.received
+        log.info(
+            "received %d bytes through the data plane and %d past it",
+            received["moved"],
+            received["read"],
+            extra={"action": "stopped", **received},
+        )
 
     async def create(self, intent: Create, body: Body, limits: Limits) -> UploadInfo:
         """Make a new upload; see `tusd_py.engine.create`."""
@@ -143,6 +157,12 @@ class Engine:
         return bool(await self._ctx.info.known([upload_id]))
 
     async def _run(self, verb: Coroutine[Any, Any, T]) -> T:
+        if not self._shielded and (task := asyncio.current_task()) is not None:
+            self._running.add(task)
+            try:
+                return await verb
+            finally:
+                self._running.discard(task)
         task = asyncio.create_task(verb)
         self._running.add(task)
         task.add_done_callback(self._forget)

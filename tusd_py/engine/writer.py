@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
-from msgspec.structs import replace
-
-from tusd_py.abc import Data, Digest
+from tusd_py.abc import Data, Digest, Rest, Transfer
 from tusd_py.engine.context import Context
-from tusd_py.errors import InsufficientStorage
+from tusd_py.errors import InsufficientStorage, TusError
 from tusd_py.models.limits import Limits
-from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
+from tusd_py.models.upload import Progress, UploadInfo, UploadKind
+
+ROOM_FOR_A_COMMIT = 256 * 1024
+"""Bytes that the row which counts the others may need on a disk that is full."""
 
 
 class Writer:
@@ -29,16 +32,52 @@ class Writer:
         self._fence = upload.epoch + 1
         self._data: Data | None = None
         self._committed_at = ctx.clock.monotonic()
+        self._synced = upload.offset
+        self._checkpoint: asyncio.Task[UploadInfo] | None = None
 
-    async def write(self, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
-        """Store buffers behind each other. After `InsufficientStorage` the part that fitted counts as written."""
+    @property
+    def can_transfer(self) -> bool:
+        """Whether a body can be given to the store as a socket."""
+        return self._ctx.data.can_transfer
+
+    async def write(self, buffers: Sequence[bytes], digest: Digest | None = None, *, last: bool = False) -> None:
+        """Store buffers behind each other. After `InsufficientStorage` the part that fitted counts as written.
+
+        The `last` ones before a commit are synced on the way, where the commit would do it. Raises also what made a
+        checkpoint fail.
+        """
+        await self._checkpointed(wait=False)
         data = await self._open()
+        sync = last and self._ctx.policy.durability.syncs_progress
+        start = self.position
         try:
-            await data.write(self.position, buffers, digest)
+            await data.write(start, buffers, digest, sync=sync)
         except InsufficientStorage as error:
-            self.position += error.written
+            self._ctx.received["read"] += error.written
+            # If the sync found no room, everything since the last commit may be lost (I9).
+            self.position = self.upload.offset if sync and not error.written else start + error.written
             raise
-        self.position += sum(map(len, buffers))
+        size = sum(map(len, buffers))
+        self._ctx.received["read"] += size
+        await self._checkpointed(wait=False)
+        self.position = start + size
+        if sync:
+            self._synced = self.position
+
+    async def transfer(self, rest: Rest) -> Transfer:
+        """Let the store move the rest of a body to `position`; the caller tells by `moved` how far it got."""
+        return (await self._open()).transfer(self.position, rest)
+
+    def moved(self, position: int) -> None:
+        """Go to where a transfer is by now."""
+        self._ctx.received["moved"] += position - self.position
+        self.position = position
+
+    async def verify(self, position: int, digest: Digest) -> None:
+        """Feed what a transfer wrote up to `position` to a digest, and move there."""
+        if position > self.position:
+            await (await self._open()).hash(self.position, position, digest)
+            self.moved(position)
 
     async def copy(self, source_id: str, length: int) -> None:
         """Store the first `length` bytes of a finished upload next. Raises `DataLost`, `InsufficientStorage`."""
@@ -46,13 +85,31 @@ class Writer:
         await data.copy(self.position, source_id, length)
         self.position += length
 
+    @property
+    def due_at(self) -> int:
+        """The position from which on a checkpoint is due."""
+        return self.upload.offset + self._ctx.policy.checkpoint_bytes
+
+    @property
+    def due_in(self) -> float:
+        """The seconds after which to look again whether one is."""
+        interval = self._ctx.policy.checkpoint_interval
+        left = self._committed_at + interval - self._ctx.clock.monotonic()
+        return left if left > 0 else interval
+
     def is_due(self) -> bool:
-        """Whether enough bytes or seconds have passed since the last commit for a checkpoint."""
+        """Whether enough bytes or seconds have passed since the last commit for a checkpoint, and none is running."""
+        if self._checkpoint is not None:
+            return False
         policy = self._ctx.policy
-        uncommitted = self.position - self.upload.offset
-        return uncommitted >= policy.checkpoint_bytes or (
-            uncommitted > 0 and self._ctx.clock.monotonic() - self._committed_at >= policy.checkpoint_interval
+        return self.position >= self.due_at or (
+            self.position > self.upload.offset
+            and self._ctx.clock.monotonic() - self._committed_at >= policy.checkpoint_interval
         )
+
+    def checkpoint(self, length: int | None) -> None:
+        """Begin to commit what is written so far; more may be written meanwhile."""
+        self._checkpoint = asyncio.create_task(self._commit(length, finish=False))
 
     async def commit(self, length: int | None, *, finish: bool = False) -> UploadInfo:
         """Make everything written so far count, and finish the upload if asked to.
@@ -64,45 +121,71 @@ class Writer:
             StaleWriter: somebody else changed the upload; nothing was changed by us.
             InsufficientStorage: the commit did not fit; nothing was changed.
             DataLost: the data is shorter than what was written; nothing was changed.
+
+        Raises also what made a checkpoint fail.
         """
-        upload = self.upload
-        if not finish and self.position == upload.offset and length == upload.length:
+        await self._checkpointed(wait=True)
+        return await self._commit(length, finish=finish)
+
+    async def _commit(self, length: int | None, *, finish: bool) -> UploadInfo:
+        upload, position = self.upload, self.position
+        if not finish and position == upload.offset and length == upload.length:
             return upload
         durability = self._ctx.policy.durability
         durable = durability.syncs_finish if finish else durability.syncs_progress
-        await self._settle(durable=durable, finish=finish)
-        progress = self._progress(length, durable=durable, finish=finish)
+        await self._settle(position, durable=durable, finish=finish)
+        progress = self._progress(position, length, durable=durable, finish=finish)
         if finish:
-            finished = replace(upload, state=UploadState.FINISHED, **_changes(progress))
+            finished = progress.applied_to(upload)
             await self._ctx.info.finish(progress, durable=durable, jobs=self._ctx.jobs_for(finished))
             self.upload = finished
             self._ctx.finished(finished)
         else:
             await self._ctx.info.advance(progress, durable=durable)
-            self.upload = replace(upload, **_changes(progress))
+            self.upload = progress.applied_to(upload)
         self._committed_at = self._ctx.clock.monotonic()
         return self.upload
 
-    async def _settle(self, *, durable: bool, finish: bool) -> None:
+    async def _checkpointed(self, *, wait: bool) -> None:
+        """Note that the checkpoint is done, if it is or is waited for; raise what made it fail."""
+        task = self._checkpoint
+        if task is not None and (wait or task.done()):
+            self._checkpoint = None
+            await task
+
+    async def _settle(self, position: int, *, durable: bool, finish: bool) -> None:
         try:
             if finish:
-                await (await self._open()).seal(self.position, durable=durable)
-            elif durable and self._data is not None:
+                await (await self._open()).seal(position, durable=durable)
+            elif durable and self._data is not None and self._synced < position:
                 await self._data.sync()
+                self._synced = position
         except BaseException:
             # The kernel may call the lost pages clean and let the next sync succeed: nothing written since the
             # last commit may ever be acknowledged without being written again (reliability: I9).
             self.position = self.upload.offset
             raise
 
+    async def make_room(self) -> None:
+        """Give a little of what was written since the last commit back to a full disk: the commit needs some."""
+        await self._checkpointed(wait=True)
+        self.position = max(self.upload.offset, self.position - ROOM_FOR_A_COMMIT)
+        if self._data is not None:
+            await self._data.truncate(self.position)
+
     async def discard(self) -> None:
         """Forget what was written since the last commit and give its space back."""
+        with suppress(TusError, OSError):
+            await self._checkpointed(wait=True)
         if self._data is not None:
             self.position = self.upload.offset
             await self._data.truncate(self.position)
 
     async def close(self) -> None:
-        """Give the data handle back. Commits nothing."""
+        """Give the data handle back, when no checkpoint needs it any more. Commits nothing more."""
+        if self._checkpoint is not None:
+            await asyncio.wait([self._checkpoint])
+            self._checkpoint.exception()
         if self._data is not None:
             await self._data.close()
 
@@ -111,31 +194,20 @@ class Writer:
             self._data = await self._ctx.data.write_to(self.upload.id, holds=self.upload.offset)
         return self._data
 
-    def _progress(self, length: int | None, *, durable: bool, finish: bool) -> Progress:
+    def _progress(self, position: int, length: int | None, *, durable: bool, finish: bool) -> Progress:
         upload, now = self.upload, self._ctx.clock.now()
         expires_at = upload.expires_at
         if finish and upload.kind is not UploadKind.PARTIAL:
             expires_at = None
-        elif self.position > upload.offset and self._limits.expire_after is not None:
+        elif position > upload.offset and self._limits.expire_after is not None:
             expires_at = now + self._limits.expire_after
         return Progress(
             upload_id=upload.id,
             fence=self._fence,
             expected=upload.offset,
-            offset=self.position,
-            synced_offset=self.position if durable else upload.synced_offset,
-            length=self.position if finish else length,
+            offset=position,
+            synced_offset=position if durable else upload.synced_offset,
+            length=position if finish else length,
             expires_at=expires_at,
             finished_at=now if finish else None,
         )
-
-
-def _changes(progress: Progress) -> dict[str, object]:
-    return {
-        "offset": progress.offset,
-        "synced_offset": progress.synced_offset,
-        "length": progress.length,
-        "epoch": progress.fence,
-        "expires_at": progress.expires_at,
-        "finished_at": progress.finished_at,
-    }

@@ -30,12 +30,16 @@ class Registry:
         """Return the task of that name, or None."""
         return self._tasks.get(name)
 
-    def jobs_for(self, upload: UploadInfo) -> Sequence[Job]:
-        """Return the jobs that an upload owes when it finishes.
+    def owes(self, upload: UploadInfo) -> bool:
+        """Whether an upload owes any jobs when it finishes.
 
-        None for a partial one: the application sees one finished file, the final upload (CAT-24).
+        A partial one does not: the application sees one finished file, the final upload (CAT-24).
         """
-        if upload.kind is UploadKind.PARTIAL:
+        return bool(self._tasks) and upload.kind is not UploadKind.PARTIAL
+
+    def jobs_for(self, upload: UploadInfo) -> Sequence[Job]:
+        """Return the jobs that an upload owes when it finishes."""
+        if not self.owes(upload):
             return ()
         now = self._clock.now()
         return [Job(upload_id=upload.id, task=name, scheduled_at=now) for name in self._tasks]

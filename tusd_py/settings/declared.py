@@ -148,6 +148,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 2.0
 
+    data_plane_from: Annotated[
+        int | None,
+        Doc(
+            Group.STORAGE,
+            kinds.optional(kinds.size()),
+            "Let the kernel move bodies with so many bytes to come.",
+            "Where handing over a connection costs less than it saves. `none` reads every body in Python.",
+        ),
+    ] = 256 * 1024
+
     max_size: Annotated[
         int | None,
         Doc(

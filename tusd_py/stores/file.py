@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from aiofiles.os import wrap
 
-from tusd_py.abc import Data, DataReader, DataStore, Digest
+from tusd_py.abc import Data, DataReader, DataStore, Digest, Rest, Transfer
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError
 from tusd_py.stores import posix
-from tusd_py.stores.posix import Descriptor, Root
-
-T = TypeVar("T")
+from tusd_py.stores.descriptor import Descriptor
+from tusd_py.stores.plane import Plane
+from tusd_py.stores.posix import Root
+from tusd_py.stores.threads import DiskThreads
 
 COPY_STEP = 64 * 1024 * 1024
 """Bytes copied in one go on a thread; a copy can be cancelled between two steps."""
 NAMES_BATCH = 500
 SHARDS_BATCH = 64
-
-
-async def _on_thread(executor: Executor, func: Callable[..., T], *args: object) -> T:
-    """Run a blocking function on a store's thread. Cancelling does not stop it once it has begun."""
-    return await wrap(func)(*args, executor=executor)
 
 
 async def _to_the_end(work: Awaitable[None]) -> None:
@@ -52,22 +46,43 @@ class FileData(Data):
     clean that it could not write, so a second attempt would succeed without having done anything (I9).
     """
 
-    def __init__(self, root: Root, executor: Executor, upload_id: str, descriptor: Descriptor) -> None:
+    def __init__(
+        self, root: Root, threads: DiskThreads, plane: Plane | None, upload_id: str, descriptor: Descriptor
+    ) -> None:
         self._root = root
-        self._executor = executor
+        self._threads = threads
+        self._plane = plane
         self._upload_id = upload_id
         self._descriptor = descriptor
         self._broken: OSError | None = None
 
-    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
-        """Store buffers; see `tusd_py.abc.Data.write`. Hashing happens on the thread too."""
+    async def write(
+        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+    ) -> None:
+        """Store buffers; see `tusd_py.abc.Data.write`. Hashing and syncing happen in the same trip to a thread."""
         self._check()
-        await _on_thread(self._executor, posix.write_buffers, self._descriptor, offset, buffers, digest)
+        if not sync:
+            await self._threads.run(posix.write_buffers, self._descriptor, offset, buffers, digest)
+            return
+        failed = await self._threads.run(posix.write_and_sync, self._descriptor, offset, buffers, digest)
+        if failed is not None:
+            self._broken = failed
+            raise posix.translated(failed) from failed
+
+    def transfer(self, offset: int, rest: Rest) -> Transfer:
+        """Let the data plane move the rest of a body; see `tusd_py.abc.Data.transfer`."""
+        self._check()
+        assert self._plane is not None
+        return self._plane.begin(self._descriptor, offset, rest)
+
+    async def hash(self, start: int, end: int, digest: Digest) -> None:
+        """Feed stored bytes to `digest`; see `tusd_py.abc.Data.hash`. They come from the page cache."""
+        await self._threads.run(posix.hash_range, self._descriptor, start, end, digest)
 
     async def copy(self, offset: int, source_id: str, length: int) -> None:
         """Copy from a finished upload; see `tusd_py.abc.Data.copy`. Shares blocks where the file system can."""
         self._check()
-        source, found = await _on_thread(self._executor, _open_to_read, self._root, source_id)
+        source, found = await self._threads.run(self._root.open, source_id)
         try:
             if found.st_size < length:
                 raise DataLost("The stored data of a partial upload is too short")
@@ -75,8 +90,8 @@ class FileData(Data):
             while done < length:
                 step = min(COPY_STEP, length - done)
                 try:
-                    count = await _on_thread(
-                        self._executor, posix.copy_range, source, done, self._descriptor, offset + done, step
+                    count = await self._threads.run(
+                        posix.copy_range, source, done, self._descriptor, offset + done, step
                     )
                 except InsufficientStorage as error:
                     raise InsufficientStorage(written=done) from error
@@ -84,13 +99,13 @@ class FileData(Data):
                     raise DataLost("The stored data of a partial upload became too short")
                 done += count
         finally:
-            await _to_the_end(_on_thread(self._executor, source.close))
+            await _to_the_end(self._threads.run(source.close))
 
     async def sync(self) -> None:
         """Bring the bytes to stable storage; see `tusd_py.abc.Data.sync`."""
         self._check()
         try:
-            await _on_thread(self._executor, posix.sync, self._descriptor)
+            await self._threads.run(posix.sync, self._descriptor)
         except OSError as error:
             self._broken = error
             raise posix.translated(error) from error
@@ -99,21 +114,26 @@ class FileData(Data):
         """Cut to `length`, and sync bytes and name; see `tusd_py.abc.Data.seal`."""
         self._check()
         try:
-            await _on_thread(self._executor, self._root.seal, self._upload_id, self._descriptor, length, durable)
+            await self._threads.run(self._root.seal, self._upload_id, self._descriptor, length, durable)
         except OSError as error:
             self._broken = error
             raise posix.translated(error) from error
 
     async def truncate(self, length: int) -> None:
         """Drop everything beyond `length`."""
-        await _on_thread(self._executor, posix.truncate, self._descriptor, length)
+        await self._threads.run(posix.truncate, self._descriptor, length)
 
     async def close(self) -> None:
         """Close the file when no thread uses it any more. A cancellation takes effect only after that.
 
         Whoever holds the upload's lock may thus release it afterwards: no late write can come from here.
         """
-        await _to_the_end(_on_thread(self._executor, self._descriptor.close))
+        fd = self._descriptor.retire()
+        if fd is None:
+            await _to_the_end(self._threads.run(self._descriptor.close))
+        elif fd >= 0:
+            # Nobody has to wait for this, but some file systems make whoever closes a file tidy up behind it.
+            self._threads.later(os.close, fd)
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -123,8 +143,8 @@ class FileData(Data):
 class FileReader(DataReader):
     """One file open for reading."""
 
-    def __init__(self, executor: Executor, descriptor: Descriptor, found: os.stat_result) -> None:
-        self._executor = executor
+    def __init__(self, threads: DiskThreads, descriptor: Descriptor, found: os.stat_result) -> None:
+        self._threads = threads
         self._descriptor = descriptor
         self.size = found.st_size
         self.modified_at = found.st_mtime
@@ -135,11 +155,11 @@ class FileReader(DataReader):
 
     async def read(self, offset: int, count: int) -> bytes:
         """Return at most `count` bytes from `offset`; empty at the end."""
-        return await _on_thread(self._executor, posix.read, self._descriptor, offset, count)
+        return await wrap(posix.read)(self._descriptor, offset, count, executor=self._threads)
 
     async def close(self) -> None:
         """Close the file when no thread uses it any more. A cancellation takes effect only after that."""
-        await _to_the_end(_on_thread(self._executor, self._descriptor.close))
+        await _to_the_end(self._threads.run(self._descriptor.close))
 
 
 class FileDataStore(DataStore):
@@ -157,65 +177,71 @@ class FileDataStore(DataStore):
             threads: how many disk operations may run at once.
         """
         self._path = root
-        self._threads = threads
-        self._executor: ThreadPoolExecutor | None = None
+        self._count = threads
+        self._threads: DiskThreads | None = None
         self._root: Root | None = None
+        self._plane: Plane | None = None
+
+    @property
+    def can_transfer(self) -> bool:
+        """Whether the operating system lets the data plane work."""
+        return self._plane is not None
 
     async def open(self) -> None:
         """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
-        executor = ThreadPoolExecutor(self._threads, thread_name_prefix="tusd-py-data")
+        threads = DiskThreads(self._count, name="tusd-py-data")
         try:
-            self._root = await _on_thread(executor, Root, self._path)
+            self._root = await wrap(Root)(self._path, executor=threads)
         except OSError as error:
-            executor.shutdown()
+            threads.shutdown()
             raise StartupError(f"The data directory {self._path} cannot be used: {error.strerror}") from error
-        self._executor = executor
+        self._threads = threads
+        self._plane = Plane.make()
 
     async def close(self) -> None:
         """Wait for what runs on the threads and end them. Close all data before. Safe to call twice."""
-        executor, self._executor = self._executor, None
+        threads, self._threads = self._threads, None
         root, self._root = self._root, None
-        if executor is not None and root is not None:
-            await _to_the_end(wrap(executor.shutdown)())
+        plane, self._plane = self._plane, None
+        if threads is not None and root is not None:
+            if plane is not None:
+                await _to_the_end(threads.run(plane.close))
+            await _to_the_end(wrap(threads.shutdown)())
             root.close()
 
-    async def create(self, upload_id: str, *, durable: bool) -> None:
-        """Make an empty file; see `tusd_py.abc.DataStore.create`. Cancelling may leave the file."""
-        root, executor = self._opened()
-        await _on_thread(executor, root.create, upload_id, durable)
+    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+        """Make a file; see `tusd_py.abc.DataStore.create`. Cancelling may leave it."""
+        root, threads = self._opened()
+        await threads.run(root.create, upload_id, buffers, durable)
 
     async def write_to(self, upload_id: str, *, holds: int = 0) -> FileData:
-        """Open a file for writing; see `tusd_py.abc.DataStore.write_to`."""
-        root, executor = self._opened()
-        descriptor, found = await _on_thread(executor, _open_to_write, root, upload_id)
-        if found.st_size < holds:
-            await _to_the_end(_on_thread(executor, descriptor.close))
-            raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
-        return FileData(root, executor, upload_id, descriptor)
+        """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
+        root, threads = self._opened()
+        return FileData(root, threads, self._plane, upload_id, root.open_later(upload_id, holds))
 
     async def read_from(self, upload_id: str) -> FileReader:
         """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""
-        root, executor = self._opened()
-        descriptor, found = await _on_thread(executor, _open_to_read, root, upload_id)
-        return FileReader(executor, descriptor, found)
+        root, threads = self._opened()
+        descriptor, found = await threads.run(root.open, upload_id)
+        return FileReader(threads, descriptor, found)
 
     async def remove(self, upload_id: str, *, durable: bool) -> None:
         """Remove a file; see `tusd_py.abc.DataStore.remove`. Cancelling does not stop it once it has begun."""
-        root, executor = self._opened()
-        await _on_thread(executor, root.remove, upload_id, durable)
+        root, threads = self._opened()
+        await threads.run(root.remove, upload_id, durable)
 
     async def sync_all(self) -> None:
         """Sync the file system that holds the root; see `tusd_py.abc.DataStore.sync_all`."""
-        root, executor = self._opened()
-        await _on_thread(executor, root.sync_all)
+        root, threads = self._opened()
+        await threads.run(root.sync_all)
 
     async def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
         """Yield the ids of files last written before `older_than`. Whatever is not named like an upload is skipped."""
-        root, executor = self._opened()
-        shards = await _on_thread(executor, root.shards)
+        root, threads = self._opened()
+        shards = await wrap(root.shards)(executor=threads)
         for start in range(0, len(shards), SHARDS_BATCH):
             chosen = shards[start : start + SHARDS_BATCH]
-            found = await _on_thread(executor, root.changed_before, chosen, older_than)
+            found = await wrap(root.changed_before)(chosen, older_than, executor=threads)
             for first in range(0, len(found), NAMES_BATCH):
                 yield found[first : first + NAMES_BATCH]
 
@@ -223,15 +249,7 @@ class FileDataStore(DataStore):
         """Return where an upload's bytes are, for programs that are handed a finished file."""
         return self._path / upload_id[:2] / upload_id
 
-    def _opened(self) -> tuple[Root, ThreadPoolExecutor]:
-        if self._root is None or self._executor is None:
+    def _opened(self) -> tuple[Root, DiskThreads]:
+        if self._root is None or self._threads is None:
             raise RuntimeError("The data store is not open")
-        return self._root, self._executor
-
-
-def _open_to_write(root: Root, upload_id: str) -> tuple[Descriptor, os.stat_result]:
-    return root.open(upload_id, write=True)
-
-
-def _open_to_read(root: Root, upload_id: str) -> tuple[Descriptor, os.stat_result]:
-    return root.open(upload_id, write=False)
+        return self._root, self._threads

@@ -21,7 +21,9 @@ class MemoryData(Data):
         self._store = store
         self._content = content
 
-    async def write(self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None) -> None:
+    async def write(
+        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+    ) -> None:
         """Store buffers; see `tusd_py.abc.Data.write`."""
         for buffer in buffers:
             self._content.put(offset, buffer)
@@ -99,11 +101,12 @@ class MemoryDataStore(DataStore):
     async def close(self) -> None:
         """Do nothing: the bytes stay for a look afterwards."""
 
-    async def create(self, upload_id: str, *, durable: bool) -> None:
-        """Make an empty place; see `tusd_py.abc.DataStore.create`."""
+    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+        """Make a place; see `tusd_py.abc.DataStore.create`."""
         if upload_id in self._contents:
             raise UploadExists
-        self._contents[upload_id] = _Content(self._now)
+        content = self._contents[upload_id] = _Content(self._now)
+        content.put(0, b"".join(buffers))
 
     async def write_to(self, upload_id: str, *, holds: int = 0) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""

@@ -11,12 +11,12 @@ import errno
 import os
 import re
 import stat
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from tusd_py.abc import Digest
 from tusd_py.errors import DataLost, InsufficientStorage, UploadExists, UploadNotFound
+from tusd_py.stores.descriptor import Descriptor
 
 NAME = re.compile(r"[A-Za-z0-9_-]{3,128}")
 SHARD = re.compile(r"[A-Za-z0-9_-]{2}")
@@ -24,6 +24,7 @@ FILE_MODE = 0o600
 DIRECTORY_MODE = 0o700
 IOV_MAX = 1024
 COPY_BUFFER = 1024 * 1024
+HASH_BUFFER = 256 * 1024
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -32,54 +33,6 @@ _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_A_PLAIN_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _CANNOT_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-
-
-class Descriptor:
-    """A file descriptor that threads share: it is closed only when none of them is using it.
-
-    A cancelled coroutine cannot stop its thread. Were the descriptor closed under it, the thread would go on
-    writing to whatever file gets the number next.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._users = 0
-        self._closing = False
-        self._changed = threading.Condition()
-
-    @property
-    def number(self) -> int:
-        """The descriptor itself, for whoever guarantees that it stays open meanwhile."""
-        return self._fd
-
-    @contextmanager
-    def use(self) -> Iterator[int]:
-        """Keep the descriptor open for the time of the block. Raises `OSError` (EBADF) when it is closed."""
-        with self._changed:
-            if self._closing:
-                raise OSError(errno.EBADF, "The upload's data was closed")
-            self._users += 1
-        try:
-            yield self._fd
-        finally:
-            with self._changed:
-                self._users -= 1
-                self._changed.notify_all()
-
-    def close(self) -> None:
-        """Refuse new users, wait for those at work, then close. Safe to call twice."""
-        with self._changed:
-            self._closing = True
-            self._changed.wait_for(lambda: self._users == 0)
-            fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        # The caller of an open was cancelled while a thread opened the file: nobody else has the number.
-        if self._fd >= 0:
-            with suppress(OSError):
-                os.close(self._fd)
 
 
 class Root:
@@ -104,40 +57,50 @@ class Root:
         """Give the directory back."""
         os.close(self._fd)
 
-    def create(self, upload_id: str, durable: bool) -> None:
-        """Make an empty file. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
+    def create(self, upload_id: str, buffers: Sequence[bytes], durable: bool) -> None:
+        """Make a file with some bytes in it. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
         _check_name(upload_id)
         try:
             with self._shard(upload_id, make=True) as shard:
                 fd = os.open(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, FILE_MODE, dir_fd=shard)
                 try:
                     os.fchmod(fd, FILE_MODE)
+                    if buffers:
+                        write_all(fd, 0, buffers)
+                    if durable:
+                        if buffers:
+                            os.fdatasync(fd)
+                        self._sync_name(upload_id, shard)
+                except BaseException:
+                    os.unlink(upload_id, dir_fd=shard)
+                    raise
                 finally:
                     os.close(fd)
-                if durable:
-                    self._sync_name(upload_id, shard)
         except FileExistsError as error:
             raise UploadExists from error
         except OSError as error:
             raise translated(error) from error
 
-    def open(self, upload_id: str, *, write: bool) -> tuple[Descriptor, os.stat_result]:
-        """Open a file. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
+    def open(self, upload_id: str) -> tuple[Descriptor, os.stat_result]:
+        """Open a file for reading. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
+        fd, found = self._open(upload_id, os.O_RDONLY)
+        return Descriptor(fd), found
+
+    def open_later(self, upload_id: str, holds: int) -> Descriptor:
+        """Return a descriptor for writing that is opened by its first user, as `open` does.
+
+        Opening raises `DataLost` also when the file has less than `holds` bytes. Raises `UploadNotFound`.
+        """
         _check_name(upload_id)
-        try:
-            with self._shard(upload_id) as shard:
-                fd = os.open(upload_id, (os.O_RDWR if write else os.O_RDONLY) | _PLAIN, dir_fd=shard)
-        except OSError as error:
-            if error.errno in _NOT_A_PLAIN_FILE:
-                raise DataLost("The stored data is not there or is not a plain file") from error
-            raise
-        descriptor = Descriptor(fd)
-        found = os.fstat(fd)
-        # A second name would let somebody else write into a finished upload.
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
-            descriptor.close()
-            raise DataLost("The stored data is not a plain file with a single name")
-        return descriptor, found
+
+        def opens() -> int:
+            fd, found = self._open(upload_id, os.O_RDWR)
+            if found.st_size < holds:
+                os.close(fd)
+                raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
+            return fd
+
+        return Descriptor(opens=opens)
 
     def remove(self, upload_id: str, durable: bool) -> None:
         """Remove a file; none is fine. Raises `OSError`."""
@@ -185,6 +148,22 @@ class Root:
                 found += [entry.name for entry in entries if _is_older(entry, name, moment)]
         return found
 
+    def _open(self, upload_id: str, access: int) -> tuple[int, os.stat_result]:
+        _check_name(upload_id)
+        try:
+            with self._shard(upload_id) as shard:
+                fd = os.open(upload_id, access | _PLAIN, dir_fd=shard)
+        except OSError as error:
+            if error.errno in _NOT_A_PLAIN_FILE:
+                raise DataLost("The stored data is not there or is not a plain file") from error
+            raise
+        found = os.fstat(fd)
+        # A second name would let somebody else write into a finished upload.
+        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+            os.close(fd)
+            raise DataLost("The stored data is not a plain file with a single name")
+        return fd, found
+
     @contextmanager
     def _shard(self, upload_id: str, *, make: bool = False) -> Iterator[int]:
         name = upload_id[:2]
@@ -211,27 +190,32 @@ class Root:
             self._synced.add(name)
 
 
-def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None) -> None:
+def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes | memoryview], digest: Digest | None) -> None:
     """Write buffers behind each other at `offset` and feed them to `digest`. Raises `InsufficientStorage`."""
-    rest = [memoryview(buffer) for buffer in buffers if buffer]
-    written = index = 0
     with data.use() as fd:
-        try:
-            while index < len(rest):
-                count = os.pwritev(fd, rest[index : index + IOV_MAX], offset + written)
-                if count == 0:
-                    raise OSError(errno.EIO, "The file takes no more bytes")
-                written += count
-                while index < len(rest) and count >= len(rest[index]):
-                    count -= len(rest[index])
-                    index += 1
-                if count:
-                    rest[index] = rest[index][count:]
-        except OSError as error:
-            raise translated(error, written) from error
+        write_all(fd, offset, buffers)
         if digest is not None:
             for buffer in buffers:
                 digest.update(buffer)
+
+
+def write_all(fd: int, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
+    """Write buffers behind each other at `offset` of an open file. Raises `InsufficientStorage`, `OSError`."""
+    rest = [memoryview(buffer) for buffer in buffers if buffer]
+    written = index = 0
+    try:
+        while index < len(rest):
+            count = os.pwritev(fd, rest[index : index + IOV_MAX], offset + written)
+            if count == 0:
+                raise OSError(errno.EIO, "The file takes no more bytes")
+            written += count
+            while index < len(rest) and count >= len(rest[index]):
+                count -= len(rest[index])
+                index += 1
+            if count:
+                rest[index] = rest[index][count:]
+    except OSError as error:
+        raise translated(error, written) from error
 
 
 def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, count: int) -> int:
@@ -253,6 +237,28 @@ def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, 
 def translated(error: OSError, written: int = 0) -> InsufficientStorage | OSError:
     """Return what an error means to a caller: no space of any kind is `InsufficientStorage`."""
     return InsufficientStorage(written=written) if error.errno in _FULL else error
+
+
+def write_and_sync(data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None) -> OSError | None:
+    """As `write_buffers`, then as `sync`; return what went wrong with the syncing, which is worse than not writing."""
+    write_buffers(data, offset, buffers, digest)
+    try:
+        sync(data)
+    except OSError as error:
+        return error
+    return None
+
+
+def hash_range(data: Descriptor, start: int, end: int, digest: Digest) -> None:
+    """Feed the bytes from `start` to `end` to `digest`. Raises `DataLost` when the file ends before, `OSError`."""
+    buffer = memoryview(bytearray(min(HASH_BUFFER, end - start)))
+    with data.use() as fd:
+        while start < end:
+            count = os.preadv(fd, [buffer[: end - start]], start)
+            if count == 0:
+                raise DataLost("The stored data ends before the bytes that were written")
+            digest.update(buffer[:count])
+            start += count
 
 
 def sync(data: Descriptor) -> None:

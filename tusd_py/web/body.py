@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import ClassVar
 
 from aiohttp import ClientError, web
 from aiohttp.web_protocol import RequestPayloadError
 
-from tusd_py.abc import Body
+from tusd_py.abc import Body, Rest, Transfer
 from tusd_py.errors import ConnectionReset, InvalidFraming, ReadTimeout, TusError
-from tusd_py.web.stream import is_malformed, revive, take_buffered
+from tusd_py.web.stream import FIRST_READ, detach, is_malformed, read_at_once, reattach, revive, take_buffered
 
 READ_AHEAD = 256 * 1024
 """Bytes that may wait in memory while the store writes; aiohttp stops the socket at twice this."""
+GENEROUS = 4
+"""Bodies at a time that are read so far ahead, and in pieces as large; beyond, memory counts for more than speed."""
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at a body for what aiohttp does not tell its reader."""
 
@@ -21,12 +24,26 @@ WATCH_INTERVAL = 1.0
 class RequestBody(Body):
     """The body of one aiohttp request. Use as a context manager: leaving it hands the rest back to aiohttp."""
 
-    def __init__(self, request: web.Request, *, timeout: float) -> None:
+    _reading: ClassVar[int] = 0
+    """Bodies that are being read with generosity."""
+
+    def __init__(self, request: web.Request, *, timeout: float, detach_from: int | None = None) -> None:
+        """Read the body of `request`.
+
+        Args:
+            timeout: seconds without a byte after which it ends.
+            detach_from: bytes that must be left for giving the socket away; None = never do.
+        """
         self._request = request
         self._content = request.content
         self._timeout = timeout
+        self._detach_from = detach_from
+        self._rest: Rest | None = None
+        self._transfer: Transfer | None = None
         self._loop = asyncio.get_running_loop()
         self._begun = False
+        self._greeted = False
+        self._is_generous = False
         self._waiting_since: float | None = None
         self._reason: TusError | None = None
         self._drained = False
@@ -39,18 +56,41 @@ class RequestBody(Body):
         if self._watchdog is not None:
             self._watchdog.cancel()
             self._watchdog = None
+        if self._is_generous:
+            RequestBody._reading -= 1
+            read_at_once(self._request, FIRST_READ)
+        if self._rest is not None:
+            self._take_back(self._rest)
         if self._reason is not None:
             revive(self._content, self._reason)
 
     @property
     def is_withheld(self) -> bool:
         """Whether the rest will not come: the client still waits for `100 Continue`, or the framing broke."""
-        return is_malformed(self._request) or (not self._begun and expects_continue(self._request))
+        return is_malformed(self._request) or (not self._greeted and expects_continue(self._request))
 
     @property
     def is_cut(self) -> bool:
         """Whether reading began and ended early, so that what follows on the connection is not wanted."""
+        if self._transfer is not None:
+            return not self._transfer.is_complete
         return self._begun and not self._content.is_eof()
+
+    async def detach(self) -> Rest | None:
+        """Give the socket away if the body can be had there; see `tusd_py.abc.Body.detach`."""
+        if self._detach_from is None or (self._request.content_length or 0) < self._detach_from:
+            return None
+        await self._greet()
+        if self._reason is not None or (parts := detach(self._request, self._detach_from)) is None:
+            return None
+        self._rest = Rest(*parts, self._timeout)
+        return self._rest
+
+    def attach(self, transfer: Transfer) -> None:
+        """Know who moves the body; see `tusd_py.abc.Body.attach`."""
+        self._transfer = transfer
+        if self._reason is not None:
+            transfer.interrupt(self._reason)
 
     async def receive(self) -> Sequence[bytes]:
         """Return bytes at hand; see `tusd_py.abc.Body.receive`."""
@@ -61,6 +101,8 @@ class RequestBody(Body):
         if buffers := take_buffered(self._content):
             return buffers
         self._waiting_since = self._loop.time()
+        if self._watchdog is None:
+            self._watch()
         try:
             chunk = await self._content.readany()
         except TusError as reason:
@@ -78,15 +120,21 @@ class RequestBody(Body):
         """Make `receive` end with `reason`; see `tusd_py.abc.Body.interrupt`."""
         if self._reason is None:
             self._reason = reason
-            if self._content.exception() is None:
+            if self._transfer is not None:
+                self._transfer.interrupt(reason)
+            elif self._content.exception() is None:
                 self._content.set_exception(reason)
 
     def idle(self) -> float:
         """Return the seconds for which we have been waiting for a byte; 0 while the store is busy."""
+        if self._transfer is not None:
+            return self._transfer.idle()
         return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
 
     def is_over(self) -> bool:
         """Return whether nothing more will arrive; see `tusd_py.abc.Body.is_over`."""
+        if self._transfer is not None:
+            return self._transfer.is_ending()
         return self._content.is_eof() or self._content.exception() is not None
 
     def _last_buffers(self, reason: TusError) -> Sequence[bytes]:
@@ -101,14 +149,34 @@ class RequestBody(Body):
         raise self._reason
 
     async def _begin(self) -> None:
-        if expects_continue(self._request):
+        await self._greet()
+        self._begun = True
+        # A body that is there, or nearly so, is not worth a setting.
+        if not self._content.is_eof() and RequestBody._reading < GENEROUS:
+            RequestBody._reading += 1
+            self._is_generous = True
+            self._content.set_read_chunk_size(READ_AHEAD)
+            read_at_once(self._request, READ_AHEAD)
+
+    async def _greet(self) -> None:
+        """Tell a client to go on that waits for it, once."""
+        if not self._greeted and expects_continue(self._request):
             writer = self._request.writer
             await writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             # What was written so far is not part of the response (aiohttp's own handler does the same).
             writer.output_size = 0
-        self._begun = True
-        self._content.set_read_chunk_size(READ_AHEAD)
-        self._watch()
+        self._greeted = True
+
+    def _take_back(self, rest: Rest) -> None:
+        """Give aiohttp its connection back, unless somebody still takes bytes from it."""
+        if self._transfer is None:
+            rest.socket.close()
+            reattach(self._request, complete=False)
+        elif self._transfer.is_over:
+            reattach(self._request, complete=self._transfer.is_complete)
+        else:
+            # aiohttp cancelled the request and is about to close the connection.
+            self._transfer.interrupt(ConnectionReset())
 
     def _watch(self) -> None:
         """End the body when it broke or nothing came for the timeout. One timer per body, not one per read."""

@@ -25,6 +25,7 @@ from tusd_py.web.adapt import check_framing, read_head, write_reply
 from tusd_py.web.body import RequestBody
 from tusd_py.web.cors import Cors, CorsPolicy
 from tusd_py.web.location import EdgePolicy, find_edge, location_of, own_origins
+from tusd_py.web.stream import can_detach
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     edge: EdgePolicy = msgspec.field(default_factory=EdgePolicy)
     network_timeout: float = 60.0
     """Seconds without a byte, in or out, after which a transfer is ended."""
+    data_plane_from: int | None = 256 * 1024
+    """Bytes that must be left of a body for its socket to be given to the store; None = read every body here."""
 
 
 class Mount:
@@ -48,6 +51,7 @@ class Mount:
         self._limits = options.limits
         self._dialect: Dialect = Tus1(options.limits)
         self._cors = Cors(options.cors)
+        self._detach_from = options.data_plane_from if can_detach() else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any request below the mount; never raises but for a connection that is gone."""
@@ -57,7 +61,8 @@ class Mount:
             cors = self._cors.headers_for(request.headers, request.method, own_origins(self._options.edge, edge))
         except OriginNotAllowed as error:
             return self._respond(self._dialect.refused(error, head), self._cors.refusal_headers())
-        with RequestBody(request, timeout=self._options.network_timeout) as body:
+        options = self._options
+        with RequestBody(request, timeout=options.network_timeout, detach_from=self._detach_from) as body:
             try:
                 check_framing(request)
                 intent = await self._read(head)

@@ -1,4 +1,4 @@
-"""The three things that aiohttp's StreamReader knows and does not offer.
+"""What aiohttp knows of a body and does not offer.
 
 1. What is buffered right now, without waiting, without joining it into a new object, and also after the connection
    was reset: `readany()` raises then and leaves bytes behind that a client believes delivered (CORE-BODY-05).
@@ -6,14 +6,28 @@
    away and the client gets to see the answer.
 3. That the framing of a body turned out to be malformed: the parser in C tells the connection, which queues a 400
    behind the request that is still reading, but not the reader (CORE-BODY-16).
+4. Giving up a connection in the middle of a body, and having it back behind the body for the next request: the bytes
+   then need not pass through the interpreter. Where this aiohttp does not look as expected, or somebody stands between
+   the connection and the reader, it is not done.
 
-All are private to aiohttp. They are used here only; `tests/web/test_stream.py` fails when a new aiohttp differs.
+5. How much a connection takes from its socket at once, which is asyncio's to say.
+
+All are private to aiohttp or asyncio. They are used here only; `tests/web/test_stream.py` fails when a new one differs.
 """
 
 from __future__ import annotations
 
+import os
+import socket
+from asyncio import selector_events
+from contextlib import suppress
+
 from aiohttp import StreamReader, web
-from aiohttp.web_protocol import _ErrInfo
+from aiohttp.http import HttpRequestParser
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+
+FIRST_READ = 64 * 1024
+"""Bytes that a connection of our own server takes at once before anybody knows what they are."""
 
 
 def take_buffered(content: StreamReader) -> list[bytes]:
@@ -31,8 +45,87 @@ def revive(content: StreamReader, reason: BaseException) -> None:
         content._exception = None
 
 
+def read_at_once(request: web.Request, size: int) -> None:
+    """Let the connection of a request take so many bytes from its socket at a time, if it is one that can be told."""
+    with suppress(AttributeError):
+        request.transport.max_size = size  # type: ignore[union-attr]
+
+
+def read_little_at_first() -> None:
+    """Let all connections of this process begin with `FIRST_READ`: asyncio's own size is for few connections."""
+    selector_events._SelectorTransport.max_size = FIRST_READ  # type: ignore[attr-defined]
+
+
 def is_malformed(request: web.Request) -> bool:
     """Return whether the framing of a body that is still being read broke, so that nothing more will come."""
     if request.content.is_eof():
         return False
     return any(isinstance(message, _ErrInfo) for message, _ in request.protocol._messages)
+
+
+def can_detach() -> bool:
+    """Return whether this aiohttp is one whose connections we know how to give up and take back."""
+    return all(
+        hasattr(kind, name)
+        for kind, names in (
+            (RequestHandler, ("_parser", "_reading_paused", "_loop", "_read_bufsize", "_max_msg_queue_size")),
+            (StreamReader, ("_buffer", "_read_nowait_chunk", "total_bytes")),
+        )
+        for name in names
+    )
+
+
+def detach(request: web.Request, least: int) -> tuple[list[bytes], socket.socket, int] | None:
+    """Stop aiohttp from reading the body of a request of which at least `least` bytes are still to come.
+
+    Returns the buffers that have arrived, a socket of its own on the same connection, and how many bytes to take from
+    it; None, and nothing has changed, when the body cannot be had this way: it is chunked or encrypted, has (nearly)
+    arrived, or a middleware reads it. Undo with `reattach`.
+    """
+    protocol, content, transport = request.protocol, request.content, request.transport
+    if type(content) is not StreamReader or request._message.chunked or protocol._current_request is not request:
+        return None
+    if transport is None or transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+        return None
+    left = (request.content_length or 0) - content.total_bytes
+    plain = transport.get_extra_info("socket")
+    if left < least or left <= 0 or plain is None or content.is_eof() or content.exception() is not None:
+        return None
+    try:
+        own = socket.socket(plain.family, plain.type, plain.proto, fileno=os.dup(plain.fileno()))
+    except OSError:
+        return None
+    buffers: list[bytes] = []
+    while True:
+        buffers += take_buffered(content)
+        if not content._buffer:
+            if not protocol._reading_paused:
+                break
+            # The parser may hold back more of what was received.
+            protocol.resume_reading()
+    transport.pause_reading()
+    return buffers, own, (request.content_length or 0) - content.total_bytes
+
+
+def reattach(request: web.Request, *, complete: bool) -> None:
+    """Let aiohttp have a connection again whose body was taken from it: all of it, or less."""
+    protocol, transport = request.protocol, request.transport
+    if transport is None or protocol._parser is None:
+        return
+    if not complete:
+        # The parser goes on waiting for more bytes than will come: whatever comes counts as the rest of the body and
+        # is thrown away, and the connection is closed behind it.
+        transport.resume_reading()
+        return
+    protocol._parser = HttpRequestParser(
+        protocol,
+        protocol._loop,
+        protocol._read_bufsize,
+        max_line_size=protocol.max_line_size,
+        max_field_size=protocol.max_field_size,
+        max_headers=protocol.max_headers,
+        payload_exception=RequestPayloadError,
+        auto_decompress=False,
+        max_msg_queue_size=protocol._max_msg_queue_size,
+    )
+    request.content.feed_eof()

@@ -1,0 +1,98 @@
+"""The threads on which a store waits for its disk."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tusd_py.stores.threads import DiskThreads
+
+
+@pytest.fixture
+async def threads() -> AsyncIterator[DiskThreads]:
+    threads = DiskThreads(3, name="test")
+    yield threads
+    await asyncio.to_thread(threads.shutdown)
+
+
+async def test_results_and_errors(threads: DiskThreads) -> None:
+    """Whoever asked has the result or the error of just what was asked, however many are under way."""
+    results = await asyncio.gather(*(threads.run(divmod, n, n % 3) for n in range(300)), return_exceptions=True)
+    for n, result in enumerate(results):
+        if n % 3:
+            assert result == divmod(n, n % 3)
+        else:
+            assert isinstance(result, ZeroDivisionError)
+
+
+async def test_as_an_executor(threads: DiskThreads) -> None:
+    """Libraries that want an executor of the standard library can have it."""
+    assert await asyncio.get_running_loop().run_in_executor(threads, divmod, 7, 2) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.get_running_loop().run_in_executor(threads, divmod, 7, 0)
+
+
+async def test_as_many_threads_as_are_needed(threads: DiskThreads) -> None:
+    """One caller after the other needs one thread; more than there may be have to wait (I11)."""
+    for _ in range(20):
+        await threads.run(threading.get_ident)
+    assert len(threads._threads) <= 2
+    together, entered = threading.Event(), threading.Semaphore(0)
+
+    def meet() -> int:
+        entered.release()
+        assert together.wait(10)
+        return threading.get_ident()
+
+    meeting = [threads.run(meet) for _ in range(7)]
+    for _ in range(3):
+        assert await asyncio.to_thread(entered.acquire, timeout=10)
+    assert not entered.acquire(blocking=False)
+    together.set()
+    assert len(set(await asyncio.gather(*meeting))) <= 3
+    assert len(threads._threads) == 3
+
+
+async def test_cancelled_before_it_began(threads: DiskThreads) -> None:
+    """What was given up before a thread took it is not done; what had begun is (I10)."""
+    go_on, begun, done = threading.Event(), threading.Semaphore(0), []
+
+    def work(name: str) -> None:
+        begun.release()
+        assert go_on.wait(10)
+        done.append(name)
+
+    busy = [threads.run(work, name) for name in "abc"]
+    waiting = threads.run(work, "late")
+    for _ in range(3):
+        assert await asyncio.to_thread(begun.acquire, timeout=10)
+    busy[0].cancel()
+    waiting.cancel()
+    go_on.set()
+    await asyncio.gather(*busy, return_exceptions=True)
+    await asyncio.to_thread(threads.shutdown)
+    assert sorted(done) == ["a", "b", "c"]
+
+
+async def test_shutdown_does_what_was_asked_for(threads: DiskThreads) -> None:
+    """Nothing that was asked for before is dropped at the end; later ones are refused (I17)."""
+    done: list[int] = []
+    for n in range(50):
+        threads.later(done.append, n)
+    await asyncio.to_thread(threads.shutdown)
+    assert sorted(done) == list(range(50))
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.later(done.append, 50)
+
+
+async def test_later_says_nothing(threads: DiskThreads) -> None:
+    """An error of what nobody waits for ends no thread."""
+
+    def fail() -> None:
+        raise OSError
+
+    threads.later(fail)
+    assert await threads.run(divmod, 7, 2) == (3, 1)
