@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-memory bench-micro check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -53,6 +53,15 @@ bench:      ## measure side by side with other servers and write the page about 
 
 bench-quick: ## the same with small sizes, for a first look; options in BENCH="--peer tusd=PATH"
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+bench-growth: ## measure what many uploads cost; `make bench` puts it on the page
+	$(BIN)/python -m benchmarks.growth $(BENCH) --json benchmarks/results/growth.json
+
+bench-memory: ## measure what clients cost in memory; as root also with a disk that is held up
+	$(BIN)/python -m benchmarks.memory $(BENCH) --json benchmarks/results/memory.json
+
+bench-micro: ## count what single requests cost; BENCH="--against FILE" compares with an earlier run
+	$(BIN)/python -m benchmarks.micro $(BENCH)
 
 check:      ## everything that must be green before a commit
 	.ci/run

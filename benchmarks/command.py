@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
-import signal
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
+from benchmarks import options as opt
 from benchmarks import page, report
 from benchmarks.about import about
+from benchmarks.options import BUILD, Parser, tell
 from benchmarks.rounds import Stage, more_files, play
-from benchmarks.subjects import BEFORE, MAKERS, ROOT, Choice, find
+from benchmarks.subjects import BEFORE, MAKERS, Choice, find
 from benchmarks.workloads import WORKLOADS
 
 ROUNDS, QUICK_ROUNDS = 5, 2
-INTERRUPTED, TERMINATED = 130, 143
-BUILD = ROOT / "build"
 LIMITS = tuple(dict.fromkeys(name for each in WORKLOADS for name in each.limits))
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)
-        sys.exit(2)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,22 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (OSError, ValueError, KeyError, TypeError) as error:
             parser.error(f"{options.docs} is no file of results: {error}")
         return 0
-    if options.json is not None and not options.json.resolve().parent.is_dir():
-        parser.error(f"--json: there is no directory {options.json.parent}")
-    # Servers are ended and data is removed by the blocks that started them, also then.
-    signal.signal(signal.SIGTERM, _end)
-    try:
-        results = _measure(options)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    if options.json is not None:
-        options.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    print(report.as_text(results))
-    return 0
-
-
-def _end(_: int, __: FrameType | None) -> NoReturn:
-    sys.exit(TERMINATED)
+    opt.check_json(parser, options.json)
+    return opt.run(functools.partial(_measure, options), report.as_text, options.json)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
@@ -67,18 +44,15 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     wanted = [each for each in WORKLOADS if each.name in (options.only or [each.name])]
     names = options.subjects or [name for name in (*MAKERS, *LIMITS) if options.tusd_py or name not in BEFORE]
     needed = [name for name in MAKERS if name in names and any(name in each.subjects for each in wanted)]
-    _tell(f"preparing {', '.join(needed)}")
+    tell(f"preparing {', '.join(needed)}")
     subjects = {name: find(name, choice) for name in needed}
     limits = [name for name in LIMITS if name in names]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
-    if options.place is None:
-        BUILD.mkdir(exist_ok=True)
     more_files()
     workloads = []
-    with tempfile.TemporaryDirectory(prefix="benchmarks-", dir=options.place or BUILD) as directory:
-        place = Path(directory)
+    with opt.room(options.place) as place:
         where = about(place)
-        stage = Stage(rounds, subjects, limits, place, _tell)
+        stage = Stage(rounds, subjects, limits, place, tell)
         for each in wanted:
             sizes = each.quick if options.quick else each.full
             if sizes is not None:
@@ -88,22 +62,17 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     return {"about": where, "quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _listing() -> str:
     lines = ["Workloads:", *(f"  {each.name:14}{each.sentence}" for each in WORKLOADS)]
     return "\n".join([*lines, "", "Subjects:", *(f"  {name}" for name in (*MAKERS, *LIMITS))])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m benchmarks", description="Measure tusd-py side by side with other tus servers and with limits."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="smaller sizes and fewer rounds, a few minutes in all")
-    add("--rounds", type=_count, metavar="N", help=f"how often each is asked ({ROUNDS}; with --quick {QUICK_ROUNDS})")
+    opt.add_rounds(parser, ROUNDS, QUICK_ROUNDS)
     names = [each.name for each in WORKLOADS]
     add("--only", nargs="+", choices=names, metavar="WORKLOAD", help="only these workloads; --list names them")
     everybody = [*MAKERS, *LIMITS]
@@ -117,23 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PYTHON",
         help="another tusd-py to compare with: its python, or a work tree",
     )
-    add("--place", type=_directory, metavar="DIR", help="where the data goes; its file system is measured too")
-    add("--json", type=Path, metavar="FILE", help="write everything that was measured, round by round")
+    opt.add_place(parser)
+    opt.add_json(parser)
     add("--docs", type=Path, metavar="FILE", help="measure nothing; write the page and its chart from such a file")
     add("--list", action="store_true", help="name workloads and subjects")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 1000")
-    return int(text)
-
-
-def _directory(text: str) -> Path:
-    if not Path(text).is_dir():
-        raise argparse.ArgumentTypeError(f"there is no directory {text}")
-    return Path(text).resolve()
 
 
 def _other(text: str) -> str:

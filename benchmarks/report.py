@@ -45,19 +45,28 @@ def as_text(results: JSON, deepest: int = 2) -> str:
 
 
 def _about(results: JSON) -> Iterator[str]:
-    kind = "`--quick`: small sizes, for a first look" if results["quick"] else "full sizes"
-    yield f"{results['rounds']} rounds in turns, {kind}."
+    yield f"{results['rounds']} rounds in turns, {kind_of(results['quick'])}."
     yield ""
-    yield "| | |"
-    yield "|---|---|"
-    for name, value in results["about"].items():
-        yield f"| {name} | {value} |"
+    yield from about_lines(results["about"])
     seen = {row["subject"]: row for each in results["workloads"] for row in each["rows"] if row["version"]}
     for name, row in seen.items():
         yield f"| {name} | {row['version']}{'; ' if row['note'] else ''}{row['note']} |"
     share = _steal(results)
     if share is not None:
         yield f"| taken by the host | {share:.1%} of the CPU time |"
+
+
+def kind_of(quick: bool) -> str:
+    """Return how much was measured."""
+    return "`--quick`: small sizes, for a first look" if quick else "full sizes"
+
+
+def about_lines(where: Mapping[str, str]) -> Iterator[str]:
+    """Return where a run took place, as a table."""
+    yield "| | |"
+    yield "|---|---|"
+    for name, value in where.items():
+        yield f"| {name} | {value} |"
 
 
 def _steal(results: JSON) -> float | None:

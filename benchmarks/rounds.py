@@ -132,7 +132,7 @@ class _Cast:
 
     def _served(self, site: Site) -> Callable[[], Outcome]:
         def play_once() -> Outcome:
-            _calm_down()
+            calm_down()
             try:
                 return self.workload.run(site, self.sizes)
             finally:
@@ -146,7 +146,7 @@ class _Cast:
         place = Path(self.stack.enter_context(tempfile.TemporaryDirectory(dir=self.stage.place)))
 
         def play_once() -> Outcome:
-            _calm_down()
+            calm_down()
             try:
                 return self.workload.limits[name](self.source, self.sizes, place)
             finally:
@@ -156,7 +156,7 @@ class _Cast:
         return play_once
 
 
-def _calm_down() -> None:
+def calm_down() -> None:
     """Let the disk have what the one before wrote, so that it does not burden the next."""
     os.sync()
     time.sleep(CALM)

@@ -44,3 +44,10 @@ def verdict(subject: Sequence[float], against: Sequence[float], metric: str, tar
     if low <= max(against) and min(against) <= high:
         return SPREAD
     return YES if (high < min(against)) == LESS_IS_BETTER[metric] else NO
+
+
+def within(values: Sequence[float], bound: float) -> str:
+    """Say whether values stay within a bound: yes, no, or that rounds differ in it. A bound has no spread."""
+    if max(values) <= bound:
+        return YES
+    return NO if min(values) > bound else SPREAD

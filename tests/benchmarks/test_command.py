@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import command
+from benchmarks import command, options
 from benchmarks.rounds import Stage, play
 from benchmarks.subjects import EMPTY, NAIVE, Choice, find
 from benchmarks.workloads import KIB, WORKLOADS, Sizes
@@ -39,7 +39,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "WORKLOADS", tiny)
         patch.setattr(command, "more_files", lambda: None)
-        patch.setattr(command.signal, "signal", lambda *_: None)
+        patch.setattr(options.signal, "signal", lambda *_: None)
         patch.setenv("PATH", os.defpath.replace("/usr/local/bin", "/nowhere"))
         where = ["--place", str(place), "--peers-dir", str(file.parent / "peers"), "--json", str(file)]
         assert 0 == command.main(["--quick", *where, *subjects])
@@ -104,13 +104,30 @@ def test_page_is_written(results: dict[str, Any], tmp_path: Path) -> None:
     """Only what is between the marks changes, and the chart is an SVG with a bar for each subject."""
     page = tmp_path / "performance.md"
     page.write_text(f"# Before\n\n{command.page.BEGIN}\nold\n{command.page.END}\n\nAfter\n")
-    command.page.write_page(results, tmp_path)
+    command.page.write_page(results, tmp_path, tmp_path)
     text = page.read_text()
     assert text.startswith("# Before\n")
     assert text.endswith("\n\nAfter\n")
     assert "\nold\n" not in text
     assert "### small-files" in text
     assert 4 == (tmp_path / "performance.svg").read_text().count("<rect")
+
+
+def test_page_has_more_blocks_where_there_are_results(results: dict[str, Any], tmp_path: Path) -> None:
+    """Each between marks of its own; a page that lacks them is not touched."""
+    page, (begin, end) = tmp_path / "performance.md", command.page.marks("memory")
+    begun = f"{command.page.BEGIN}\n{command.page.END}\n"
+    page.write_text(f"{begun}## Memory\n{begin}\nold\n{end}\nAfter\n")
+    kept = {"about": results["about"], "quick": True, "count": 7, "rows": []}
+    (tmp_path / "memory.json").write_text(json.dumps(kept))
+    command.page.write_page(results, tmp_path, tmp_path)
+    text = page.read_text()
+    assert "7 rounds, " in text.partition(begin)[2].partition(end)[0]
+    assert "\nold\n" not in text
+    page.write_text(begun)
+    with pytest.raises(ValueError, match="has lost its mark"):
+        command.page.write_page(results, tmp_path, tmp_path)
+    assert begun == page.read_text()
 
 
 @pytest.mark.parametrize(
