@@ -98,7 +98,7 @@ class RequestBody(Body):
             await self._begin()
         if self._reason is not None:
             return self._last_buffers(self._reason)
-        if buffers := take_buffered(self._content):
+        if (buffers := take_buffered(self._content)) or self._content.at_eof():
             return buffers
         self._waiting_since = self._loop.time()
         if self._watchdog is None:
