@@ -166,14 +166,17 @@ async def _transmit(
     fileno = reader.fileno()
     if transport is None:
         raise ConnectionResetError("the client is gone")
-    plain = transport.get_extra_info("sslcontext") is None
+    loop = asyncio.get_running_loop()
+    # uvloop leaves this method as it is: not there.
+    sends = type(loop).sendfile is not asyncio.AbstractEventLoop.sendfile
+    plain = transport.get_extra_info("sslcontext") is None and sends
     file = os.fdopen(os.dup(fileno), "rb", buffering=0) if fileno is not None and plain else None
     try:
         while count > 0:
             step = min(count, SLICE)
             async with asyncio.timeout(timeout):
                 if file is not None:
-                    sent = await asyncio.get_running_loop().sendfile(transport, cast(IO[bytes], file), start, step)
+                    sent = await loop.sendfile(transport, cast(IO[bytes], file), start, step)
                 else:
                     chunk = await reader.read(start, step)
                     await response.write(chunk)
