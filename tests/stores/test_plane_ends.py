@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,8 +28,10 @@ async def place(tmp_path: Path) -> AsyncIterator[Room]:
 
 
 @pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    disk = Disk(monkeypatch)
+    yield disk
+    disk.let_go()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -179,6 +181,37 @@ async def test_an_error_of_the_client_is_no_error_of_the_store(place: Room) -> N
     moving.finish()
     await moving.transfer.wait(sys.maxsize)
     assert isinstance(moving.transfer.error, TusError)
+
+
+async def test_close_waits(place: Room, disk: Disk) -> None:
+    """A handle is closed when the transfer is over: no late write comes behind it (I10)."""
+    moving = await place.begin(10)
+    disk.hold()
+    await moving.send(b"01234")
+    await disk.stood_still()
+    closing = asyncio.create_task(moving.data.close())
+    await asyncio.wait([closing], timeout=0.05)
+    assert not closing.done()
+    moving.finish()
+    disk.let_go()
+    await closing
+    await moving.over()
+    assert isinstance(moving.transfer.error, ConnectionReset)
+    assert place.content(moving) == b"01234"
+
+
+async def test_the_loop_is_gone(place: Room) -> None:
+    """A transfer whose event loop was closed ends all the same, and takes nobody with it (I15)."""
+    moving, other = await place.begin(10), await place.begin(5)
+    gone = moving.transfer._loop = asyncio.new_event_loop()
+    gone.close()
+    await moving.send(b"0123456789")
+    await until(lambda: _is(moving.transfer.is_over))
+    assert moving.transfer.error is None
+    moving.transfer._loop = asyncio.get_running_loop()
+    await other.send(b"alive")
+    await other.over()
+    assert (place.content(moving), place.content(other)) == (b"0123456789", b"alive")
 
 
 async def _is(value: bool) -> bool:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import errno
-import hashlib
 import os
 import ssl
 import subprocess
@@ -24,7 +21,6 @@ from tests.support.client import CT, Client, T, chunked
 from tests.support.servers import running
 from tests.support.waiting import until
 from tests.support.wire import Wire
-from tusd_py.stores import posix
 from tusd_py.web import handlers
 
 MIB = 2**20
@@ -195,72 +191,6 @@ async def test_an_aiohttp_that_we_do_not_know(tmp_path: Path, monkeypatch: pytes
     async with hosting(tmp_path, data_plane_from=1) as host:
         assert (await host.client.get(await host.client.upload(BODY))).body == BODY
         assert host.ways == (0, len(BODY))
-
-
-@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
-async def test_checksums(tmp_path: Path, algorithm: str) -> None:
-    """A moved body is verified like any other: right ones count, others leave nothing. (CSUM-04, -05, I6)"""
-    digest = hashlib.new(algorithm, BODY).digest()
-    right = {"Upload-Checksum": f"{algorithm} {base64.b64encode(digest).decode()}"}
-    wrong = {"Upload-Checksum": f"{algorithm} {base64.b64encode(digest[::-1]).decode()}"}
-    async with hosting(tmp_path, data_plane_from=1, checkpoint_bytes="64KiB") as host:
-        url = await host.new()
-        assert (await host.client.patch(url, 0, BODY, wrong)).status == 460
-        assert await host.client.offset(url) == 0
-        async with await Wire.open(host.url) as wire:
-            wire.start_patch(url, 0, {"Content-Length": str(len(BODY)), **right})
-            wire.send(BODY[:-1])
-            await wire.flush()
-            wire.finish()
-            await wire.closed()
-        assert await host.client.offset(url) == 0
-        assert (await host.client.patch(url, 0, BODY, right)).offset == len(BODY)
-        assert (await host.client.get(url)).body == BODY
-        assert host.ways[1] == 0
-
-
-async def test_a_checkpoint_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When a sync fails beside the moving, the body ends there: nothing since the last commit counts. (I9)"""
-    real, syncs = posix.sync, []
-
-    def fails_the_second_time(*args: Any) -> None:
-        syncs.append(args)
-        if len(syncs) > 1:
-            raise OSError(errno.EIO, "Input/output error")
-        real(*args)
-
-    async with hosting(tmp_path, data_plane_from=1, checkpoint_bytes="64KiB") as host:
-        url = await host.new(8 * MIB)
-        monkeypatch.setattr(posix, "sync", fails_the_second_time)
-        async with await Wire.open(host.url) as wire:
-            wire.start_patch(url, 0, {"Content-Length": str(8 * MIB)})
-            wire.send(BODY)
-            answer = await wire.answer()
-        assert (answer.status, answer.code) == (500, "ERR_INTERNAL_SERVER_ERROR")
-        monkeypatch.undo()
-        offset = await host.client.offset(url)
-        assert 64 * 1024 <= offset <= len(BODY)
-        assert (await host.client.patch(url, offset, (BODY + bytes(5 * MIB))[offset:])).offset == 8 * MIB
-        assert (await host.client.get(url)).body == BODY + bytes(5 * MIB)
-
-
-async def test_a_host_that_cancels(tmp_path: Path) -> None:
-    """A host that cancels requests of vanished clients loses nothing that came, and no lock stays. (CORE-BODY-04)"""
-    options = {"handler_cancellation": True}
-    async with hosting(tmp_path, data_plane_from=1, runner=options) as host:
-        url = await host.new()
-        async with await Wire.open(host.url) as wire:
-            wire.start_patch(url, 0, {"Content-Length": str(len(BODY))})
-            wire.send(BODY[: 2 * MIB])
-            await wire.flush()
-            wire.finish()
-
-            async def is_kept() -> bool:
-                return await host.client.offset(url) == 2 * MIB
-
-            await until(is_kept)
-        assert (await host.client.patch(url, 2 * MIB, BODY[2 * MIB :])).offset == len(BODY)
-        assert (await host.client.get(url)).body == BODY
 
 
 async def test_a_host_that_shuts_down(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 from tusd_py.engine.context import Context
 
 BATCH = 10_000
+"""Uploads that share a sync of the file system."""
+MARKED_AT_ONCE = 500
+"""Uploads that share a commit of the note: each is an object in memory while it waits."""
 
 
 async def settle(ctx: Context) -> int:
@@ -20,7 +23,8 @@ async def settle(ctx: Context) -> int:
     while uploads := await ctx.info.list_unsynced(limit=BATCH):
         # Offsets are committed after their bytes are written, so this sync covers all of them.
         await ctx.data.sync_all()
-        await ctx.info.mark_synced(uploads)
+        for start in range(0, len(uploads), MARKED_AT_ONCE):
+            await ctx.info.mark_synced(uploads[start : start + MARKED_AT_ONCE])
         done += len(uploads)
         if len(uploads) < BATCH:
             break

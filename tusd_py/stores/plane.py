@@ -2,7 +2,7 @@
 
 Python decides, the kernel moves: each round is two system calls for up to a MiB (`splice` into a pipe and out of it),
 during which the interpreter is free for everybody else. Bodies take turns, so that a fast client cannot starve the
-others. What a thread of its own costs, and from which size on it pays: docs, "How fast".
+others. A disk that hangs holds up all of them, and nobody else: they are all on their way to this disk.
 """
 
 from __future__ import annotations
@@ -112,6 +112,8 @@ class PlaneTransfer:
             self._mark = self._waiter = None
             if timer is not None:
                 timer.cancel()
+        if timeout is None and not self.is_over and self.position < position:
+            await self.wait(position)  # woken by what was told to the wait before
 
     def moved(self, count: int) -> None:
         """Note that so many more bytes are stored, and tell whoever waits for them (thread)."""

@@ -1,8 +1,7 @@
 """The threads on which a store waits for its disk.
 
-An executor as the standard library has one, with a cheaper way in for an event loop: `run` costs a tenth of
-`run_in_executor` when many requests are under way, because all that finished meanwhile wakes the loop once
-(docs, "How fast").
+An executor as the standard library has one, with a cheaper way in for an event loop: all that finished since the loop
+looked last wakes it once, where `run_in_executor` wakes it for each.
 """
 
 from __future__ import annotations

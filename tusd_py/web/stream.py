@@ -69,6 +69,7 @@ def can_detach() -> bool:
         hasattr(kind, name)
         for kind, names in (
             (RequestHandler, ("_parser", "_reading_paused", "_loop", "_read_bufsize", "_max_msg_queue_size")),
+            (RequestHandler, ("_current_request", "_manager", "max_line_size", "max_field_size", "max_headers")),
             (StreamReader, ("_buffer", "_read_nowait_chunk", "total_bytes")),
         )
         for name in names
@@ -85,7 +86,9 @@ def detach(request: web.Request, least: int) -> tuple[list[bytes], socket.socket
     protocol, content, transport = request.protocol, request.content, request.transport
     if type(content) is not StreamReader or request._message.chunked or protocol._current_request is not request:
         return None
-    if transport is None or transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+    if transport is None or transport.is_closing() or not hasattr(protocol._manager, "_kwargs"):
+        return None
+    if transport.get_extra_info("sslcontext") is not None:
         return None
     left = (request.content_length or 0) - content.total_bytes
     plain = transport.get_extra_info("socket")
@@ -93,6 +96,7 @@ def detach(request: web.Request, least: int) -> tuple[list[bytes], socket.socket
         return None
     try:
         own = socket.socket(plain.family, plain.type, plain.proto, fileno=os.dup(plain.fileno()))
+        own.setblocking(False)  # a host may have set a default timeout
     except OSError:
         return None
     buffers: list[bytes] = []
@@ -125,7 +129,7 @@ def reattach(request: web.Request, *, complete: bool) -> None:
         max_field_size=protocol.max_field_size,
         max_headers=protocol.max_headers,
         payload_exception=RequestPayloadError,
-        auto_decompress=False,
+        auto_decompress=protocol._manager._kwargs.get("auto_decompress", True),  # type: ignore[union-attr]
         max_msg_queue_size=protocol._max_msg_queue_size,
     )
     request.content.feed_eof()
