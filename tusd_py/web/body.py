@@ -15,7 +15,7 @@ from tusd_py.web.stream import FIRST_READ, detach, is_malformed, read_at_once, r
 
 READ_AHEAD = 256 * 1024
 """Bytes that may wait in memory while the store writes; aiohttp stops the socket at twice this."""
-GENEROUS = 4
+GENEROUS = 2
 """Bodies at a time that are read so far ahead, and in pieces as large; beyond, memory counts for more than speed."""
 WATCH_INTERVAL = 1.0
 """Seconds between two looks at a body for what aiohttp does not tell its reader."""
