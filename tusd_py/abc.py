@@ -14,6 +14,7 @@ from typing import Protocol
 from tusd_py.errors import TusError
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Usage
+from tusd_py.models.pace import Pace
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
 
 
@@ -49,6 +50,8 @@ class Rest:
     """Bytes to take from the socket, and not one more: behind them the next request may follow."""
     timeout: float
     """Seconds without a byte after which the body ends with `ReadTimeout`."""
+    pace: Pace | None = None
+    """How fast to take the bytes; `buffers` count. None = as they come."""
 
 
 class Transfer(Protocol):

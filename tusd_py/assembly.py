@@ -152,4 +152,5 @@ def mount_options(settings: Settings) -> MountOptions:
         ),
         network_timeout=settings.network_timeout,
         data_plane_from=settings.data_plane_from,
+        max_upload_rate=settings.max_upload_rate,
     )

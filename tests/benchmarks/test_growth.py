@@ -93,22 +93,3 @@ def test_report_compares_with_the_fewest(results: dict[str, Any]) -> None:
     assert "| 1,000,000 | HEAD, unknown p99 | 1.00x of 60 | at most 2x | yes |" in text
     assert "| 1,000,000 | – | – |" in text  # noqa: RUF001
     assert text.count("at most 2 s | yes |") == 1
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--counts", "many"], "'many' is not a number from 20 to"),
-        (["--counts", "3"], "'3' is not a number from 20 to"),
-        (["--rounds", "0"], "'0' is not a number from 1 to 1000"),
-        (["--place", "/nowhere"], "there is no directory /nowhere"),
-        (["--json", "/nowhere/file"], "there is no directory /nowhere"),
-    ],
-)
-def test_bad_options(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence on stderr, exit code 2, nothing measured."""
-    with pytest.raises(SystemExit) as ended:
-        command.main(arguments)
-    assert 2 == ended.value.code
-    assert sentence in (errors := capsys.readouterr().err)
-    assert 1 == errors.count("\n")

@@ -93,20 +93,3 @@ def test_disk_is_held_up_and_let_go(tmp_path: Path) -> None:
         pytest.skip(f"NOT RUN: {reason}")
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
     assert ["disk"] == [each.name for each in tmp_path.iterdir()]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--only", "nothing"], "invalid choice: 'nothing'"),
-        (["--rounds", "x"], "'x' is not a number from 1 to 1000"),
-        (["--json", "/nowhere/file"], "there is no directory /nowhere"),
-    ],
-)
-def test_bad_options(arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """One sentence on stderr, exit code 2, nothing measured."""
-    with pytest.raises(SystemExit) as ended:
-        command.main(arguments)
-    assert 2 == ended.value.code
-    assert sentence in (errors := capsys.readouterr().err)
-    assert 1 == errors.count("\n")

@@ -31,6 +31,7 @@ def test_defaults() -> None:
         "max_open_uploads": None,
         "max_open_size": None,
         "max_metadata_size": 64 * 2**10,
+        "max_upload_rate": None,
         "max_parts": 1000,
         "expire_after": 7 * 86400.0,
         "sweep_interval": 60.0,

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tusd_py.abc import Data, Rest
+from tusd_py.models.pace import Pace
 from tusd_py.stores import plane
 from tusd_py.stores.file import FileDataStore
 from tusd_py.stores.plane import PlaneTransfer
@@ -93,6 +94,7 @@ class Room:
         kind: str = "tcp",
         upload_id: str | None = None,
         holds: int = 0,
+        pace: Pace | None = None,
     ) -> Moving:
         """Begin to move a body into an upload; a new one, unless it is told which."""
         self._made += 1
@@ -102,7 +104,7 @@ class Room:
         own, peer = connection(kind)
         own_twice = own.dup()
         data = await self.store.write_to(upload_id, holds=holds)
-        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout))
+        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout, pace))
         assert isinstance(transfer, PlaneTransfer)
         self._stack.push_async_callback(self._end, data, transfer, own_twice, peer)
         return Moving(upload_id, data, transfer, own_twice, peer)
@@ -159,13 +161,16 @@ class Disk:
         assert await asyncio.to_thread(self.stands.wait, PATIENCE)
 
     def fail(self, code: int, *, after: int | None = None) -> None:
-        """Let every write to a file fail; with `after`, the first one stores so many bytes."""
-        left = [] if after is None else [after]
+        """Let every write to a file fail, when `after` so many bytes were stored."""
+        left = after or 0
 
         def failing(source: int, target: int, count: int, **options: Any) -> int:
-            if left:
-                return self.splice(source, target, left.pop(), **options)
-            raise OSError(code, errno.errorcode[code])
+            nonlocal left
+            if not left:
+                raise OSError(code, errno.errorcode[code])
+            stored = self.splice(source, target, min(count, left), **options)
+            left -= stored
+            return stored
 
         self.to_file = failing
 

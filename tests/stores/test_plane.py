@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,6 @@ from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, descriptors, pie
 from tests.support.waiting import until
 from tusd_py.errors import ServerShutdown, UploadInterrupted
 from tusd_py.stores import plane, posix
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Room]:
-    async with room(tmp_path / "uploads") as each:
-        yield each
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk(monkeypatch)
-    yield disk
-    disk.let_go()
 
 
 @pytest.fixture

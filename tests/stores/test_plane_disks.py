@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import select
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,6 @@ from tusd_py.errors import ConnectionReset, DataLost, InsufficientStorage
 from tusd_py.stores import plane
 from tusd_py.stores.file import FileDataStore
 from tusd_py.stores.plane import Plane
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Room]:
-    async with room(tmp_path / "uploads") as each:
-        yield each
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk(monkeypatch)
-    yield disk
-    disk.let_go()
 
 
 async def is_moved(place: Room, body: bytes) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
-from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, piece, room
+from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, piece
 from tests.support.waiting import until
 from tusd_py.errors import (
     ConnectionReset,
@@ -19,19 +18,6 @@ from tusd_py.errors import (
     TusError,
     UploadInterrupted,
 )
-
-
-@pytest.fixture
-async def place(tmp_path: Path) -> AsyncIterator[Room]:
-    async with room(tmp_path / "uploads") as each:
-        yield each
-
-
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
-    disk = Disk(monkeypatch)
-    yield disk
-    disk.let_go()
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -177,13 +177,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     max_metadata_size: Annotated[
         int,
-        Doc(
-            Group.LIMITS,
-            kinds.size(),
-            "Longest Upload-Metadata header.",
-            "Far above what clients send.",
-        ),
+        Doc(Group.LIMITS, kinds.size(), "Longest Upload-Metadata header.", "Far above what clients send."),
     ] = 64 * 1024
+    max_upload_rate: Annotated[
+        int | None,
+        Doc(Group.LIMITS, kinds.optional(kinds.size()), "Most bytes a second taken from one request's body."),
+    ] = None
     max_parts: Annotated[
         int,
         Doc(

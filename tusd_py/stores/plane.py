@@ -36,7 +36,7 @@ ROUNDS = 4
 WAKE_AT = 256 * 1024
 """Bytes that have to be in a socket before the thread is woken for it; fewer are taken at the next tick."""
 TICK = 0.25
-"""Seconds between two looks at bodies that bring less than that."""
+"""Seconds between two looks at bodies that bring less than that, or may not go on yet."""
 
 _NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP})
 _F_SETPIPE_SZ = 1031
@@ -61,6 +61,7 @@ class PlaneTransfer:
         self.file = -1
         self.reason: TusError | None = None
         self.busy = True  # until what had arrived is stored
+        self.paused = False  # not listened to: it came too fast
         self.moved_at = time.monotonic()
         self.wakes_at = 1
 
@@ -212,8 +213,9 @@ class Plane:
             now = time.monotonic()
             if now >= next_tick:
                 next_tick = now + TICK
-                for transfer in [each for each in self._active.values() if now - each.moved_at >= TICK / 2]:
-                    self._serve(transfer)
+                for transfer in list(self._active.values()):
+                    if transfer.paused or now - transfer.moved_at >= TICK / 2:
+                        self._serve(transfer)
 
     def _take_orders(self) -> None:
         os.eventfd_read(self._doorbell)
@@ -229,9 +231,12 @@ class Plane:
         """Open the file, store what had arrived, and begin to listen to the socket."""
         transfer.file = transfer.data.acquire()
         if transfer.rest.buffers:
+            count = sum(map(len, transfer.rest.buffers))
             write_buffers(transfer.data, transfer.position, transfer.rest.buffers, None)
-            transfer.moved(sum(map(len, transfer.rest.buffers)))
+            transfer.moved(count)
             transfer.rest.buffers.clear()
+            if transfer.rest.pace is not None:
+                transfer.rest.pace.spend(count)
         self._epoll.register(transfer.socket.fileno(), select.EPOLLIN)
         self._active[transfer.socket.fileno()] = transfer
         _wake_at(transfer, WAKE_AT)
@@ -256,9 +261,10 @@ class Plane:
         before = transfer.position
         # Before the looks at the socket: what arrived until the interruption counts, however the disk held us up.
         reason = transfer.reason
+        most = self._allowed(transfer)
         try:
-            while transfer.remaining and transfer.position - before < ROUNDS * ROUND:
-                if self._move(transfer) < ROUND // 2 and reason is None:
+            while transfer.remaining and (left := before + most - transfer.position) > 0:
+                if self._move(transfer, min(left, ROUND)) < ROUND // 2 and reason is None:
                     break
         except BlockingIOError:
             pass
@@ -267,6 +273,9 @@ class Plane:
         now = time.monotonic()
         if transfer.position > before:
             transfer.moved_at = now
+            if transfer.rest.pace is not None:
+                transfer.rest.pace.spend(transfer.position - before)
+        self._listen(transfer, paused=transfer.rest.pace is not None and transfer.position - before >= most)
         if transfer.remaining == 0:
             self._end(transfer, None)
         elif reason is not None:
@@ -276,12 +285,30 @@ class Plane:
         elif transfer.remaining < transfer.wakes_at:
             _wake_at(transfer, transfer.remaining)
 
-    def _splice(self, transfer: PlaneTransfer) -> int:
+    def _allowed(self, transfer: PlaneTransfer) -> int:
+        """Return how many bytes may be moved in this turn: all of its turn, if nobody is slowed down any more."""
+        pace = transfer.rest.pace
+        if pace is None or transfer.is_ending():
+            return ROUNDS * ROUND
+        return min(pace.room(time.monotonic()), ROUNDS * ROUND)
+
+    def _listen(self, transfer: PlaneTransfer, *, paused: bool) -> None:
+        """Listen to a transfer's socket, or not until the next tick."""
+        if transfer.paused == paused:
+            return
+        transfer.paused = paused
+        if paused:
+            # Out of the set altogether: a hang-up would be told again and again.
+            self._epoll.unregister(transfer.socket.fileno())
+        else:
+            self._epoll.register(transfer.socket.fileno(), select.EPOLLIN)
+
+    def _splice(self, transfer: PlaneTransfer, most: int) -> int:
         """Move one round through the pipe."""
         reader, writer = self._pipe
         flags = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
         try:
-            count = os.splice(transfer.socket.fileno(), writer, min(transfer.remaining, ROUND), flags=flags)
+            count = os.splice(transfer.socket.fileno(), writer, min(transfer.remaining, most), flags=flags)
         except OSError as error:
             if error.errno in _NO_SPLICE:
                 self._give_up_splicing()
@@ -315,10 +342,10 @@ class Plane:
         self._buffer = memoryview(bytearray(ROUND))
         self._move = self._copy
 
-    def _copy(self, transfer: PlaneTransfer) -> int:
+    def _copy(self, transfer: PlaneTransfer, most: int) -> int:
         """Move one round through a buffer."""
         try:
-            count = transfer.socket.recv_into(self._buffer[: transfer.remaining], 0, socket.MSG_DONTWAIT)
+            count = transfer.socket.recv_into(self._buffer[: min(transfer.remaining, most)], 0, socket.MSG_DONTWAIT)
         except OSError as error:
             raise _lost(error) from error
         if count == 0:
@@ -331,7 +358,8 @@ class Plane:
     def _end(self, transfer: PlaneTransfer, error: TusError | OSError | None) -> None:
         fd = transfer.socket.fileno()
         if self._active.pop(fd, None) is not None:
-            self._epoll.unregister(fd)
+            if not transfer.paused:
+                self._epoll.unregister(fd)
             with suppress(OSError):  # the socket may be gone
                 _wake_at(transfer, 1)
         transfer.socket.close()

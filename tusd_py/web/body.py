@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 from aiohttp import ClientError, web
@@ -11,6 +12,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from tusd_py.abc import Body, Rest, Transfer
 from tusd_py.errors import ConnectionReset, InvalidFraming, ReadTimeout, TusError
+from tusd_py.models.pace import Pace
 from tusd_py.web.stream import FIRST_READ, detach, is_malformed, read_at_once, reattach, revive, take_buffered
 
 READ_AHEAD = 256 * 1024
@@ -27,17 +29,22 @@ class RequestBody(Body):
     _reading: ClassVar[int] = 0
     """Bodies that are being read with generosity."""
 
-    def __init__(self, request: web.Request, *, timeout: float, detach_from: int | None = None) -> None:
+    def __init__(
+        self, request: web.Request, *, timeout: float, detach_from: int | None = None, rate: int | None = None
+    ) -> None:
         """Read the body of `request`.
 
         Args:
             timeout: seconds without a byte after which it ends.
             detach_from: bytes that must be left for giving the socket away; None = never do.
+            rate: bytes a second that are taken at most; None = as they come.
         """
         self._request = request
         self._content = request.content
         self._timeout = timeout
         self._detach_from = detach_from
+        self._pace = None if rate is None else Pace(rate)
+        self._pausing: asyncio.Future[None] | None = None
         self._rest: Rest | None = None
         self._transfer: Transfer | None = None
         self._loop = asyncio.get_running_loop()
@@ -83,7 +90,7 @@ class RequestBody(Body):
         await self._greet()
         if self._reason is not None or (parts := detach(self._request, self._detach_from)) is None:
             return None
-        self._rest = Rest(*parts, self._timeout)
+        self._rest = Rest(*parts, self._timeout, self._pace)
         return self._rest
 
     def attach(self, transfer: Transfer) -> None:
@@ -93,7 +100,16 @@ class RequestBody(Body):
             transfer.interrupt(self._reason)
 
     async def receive(self) -> Sequence[bytes]:
-        """Return bytes at hand; see `tusd_py.abc.Body.receive`."""
+        """Return bytes at hand, not faster than allowed; see `tusd_py.abc.Body.receive`."""
+        if self._pace is None:
+            return await self._receive()
+        if (seconds := self._pace.pause(self._loop.time())) and self._reason is None:
+            await self._rest_for(seconds)
+        buffers = await self._receive()
+        self._pace.spend(sum(map(len, buffers)))
+        return buffers
+
+    async def _receive(self) -> Sequence[bytes]:
         if not self._begun:
             await self._begin()
         if self._reason is not None:
@@ -124,6 +140,8 @@ class RequestBody(Body):
                 self._transfer.interrupt(reason)
             elif self._content.exception() is None:
                 self._content.set_exception(reason)
+            if self._pausing is not None and not self._pausing.done():
+                self._pausing.set_result(None)
 
     def idle(self) -> float:
         """Return the seconds for which we have been waiting for a byte; 0 while the store is busy."""
@@ -147,6 +165,14 @@ class RequestBody(Body):
         if self._content.at_eof():
             return ()
         raise self._reason
+
+    async def _rest_for(self, seconds: float) -> None:
+        """Take nothing for some seconds, or until it is interrupted."""
+        self._pausing = self._loop.create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._pausing
+        self._pausing = None
 
     async def _begin(self) -> None:
         await self._greet()

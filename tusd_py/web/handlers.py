@@ -40,6 +40,8 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a byte, in or out, after which a transfer is ended."""
     data_plane_from: int | None = 256 * 1024
     """Bytes that must be left of a body for its socket to be given to the store; None = read every body here."""
+    max_upload_rate: int | None = None
+    """Bytes a second that are taken from one body; None = as they come."""
 
 
 class Mount:
@@ -62,7 +64,12 @@ class Mount:
         except OriginNotAllowed as error:
             return self._respond(self._dialect.refused(error, head), self._cors.refusal_headers())
         options = self._options
-        with RequestBody(request, timeout=options.network_timeout, detach_from=self._detach_from) as body:
+        with RequestBody(
+            request,
+            timeout=options.network_timeout,
+            detach_from=self._detach_from,
+            rate=options.max_upload_rate,
+        ) as body:
             try:
                 check_framing(request)
                 intent = await self._read(head)
