@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from aiofiles.os import wrap
@@ -13,30 +12,15 @@ from tusd_py.abc import Data, DataReader, DataStore, Digest, Rest, Transfer
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError
 from tusd_py.stores import posix
 from tusd_py.stores.descriptor import Descriptor
+from tusd_py.stores.newborn import Newborn
 from tusd_py.stores.plane import Plane
 from tusd_py.stores.posix import Root
-from tusd_py.stores.threads import DiskThreads
+from tusd_py.stores.threads import DiskThreads, to_the_end
 
 COPY_STEP = 64 * 1024 * 1024
 """Bytes copied in one go on a thread; a copy can be cancelled between two steps."""
 NAMES_BATCH = 500
 SHARDS_BATCH = 64
-
-
-async def _to_the_end(work: Awaitable[None]) -> None:
-    """Await something that must not be left half-way; a cancellation counts only afterwards."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            if task.cancelled():
-                raise
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled
-    task.result()
 
 
 class FileData(Data):
@@ -99,7 +83,7 @@ class FileData(Data):
                     raise DataLost("The stored data of a partial upload became too short")
                 done += count
         finally:
-            await _to_the_end(self._threads.run(source.close))
+            await to_the_end(self._threads.run(source.close))
 
     async def sync(self) -> None:
         """Bring the bytes to stable storage; see `tusd_py.abc.Data.sync`."""
@@ -130,7 +114,7 @@ class FileData(Data):
         """
         fd = self._descriptor.retire()
         if fd is None:
-            await _to_the_end(self._threads.run(self._descriptor.close))
+            await to_the_end(self._threads.run(self._descriptor.close))
         elif fd >= 0:
             # Nobody has to wait for this, but some file systems make whoever closes a file tidy up behind it.
             self._threads.later(os.close, fd)
@@ -159,7 +143,7 @@ class FileReader(DataReader):
 
     async def close(self) -> None:
         """Close the file when no thread uses it any more. A cancellation takes effect only after that."""
-        await _to_the_end(self._threads.run(self._descriptor.close))
+        await to_the_end(self._threads.run(self._descriptor.close))
 
 
 class FileDataStore(DataStore):
@@ -180,6 +164,7 @@ class FileDataStore(DataStore):
         self._count = threads
         self._threads: DiskThreads | None = None
         self._root: Root | None = None
+        self._newborn: Newborn
         self._plane: Plane | None = None
 
     @property
@@ -196,6 +181,7 @@ class FileDataStore(DataStore):
             threads.shutdown()
             raise StartupError(f"The data directory {self._path} cannot be used: {error.strerror}") from error
         self._threads = threads
+        self._newborn = Newborn(self._root, threads)
         self._plane = Plane.make()
 
     async def close(self) -> None:
@@ -205,14 +191,17 @@ class FileDataStore(DataStore):
         plane, self._plane = self._plane, None
         if threads is not None and root is not None:
             if plane is not None:
-                await _to_the_end(threads.run(plane.close))
-            await _to_the_end(wrap(threads.shutdown)())
+                await to_the_end(threads.run(plane.close))
+            await to_the_end(wrap(threads.shutdown)())
             root.close()
 
     async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
         """Make a file; see `tusd_py.abc.DataStore.create`. Cancelling may leave it."""
         root, threads = self._opened()
-        await threads.run(root.create, upload_id, buffers, durable)
+        if durable:
+            await self._newborn.create(upload_id, buffers)
+        else:
+            await threads.run(root.create, upload_id, buffers, False)
 
     async def write_to(self, upload_id: str, *, holds: int = 0) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""

@@ -13,9 +13,10 @@ import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from tusd_py.abc import Digest
-from tusd_py.errors import DataLost, InsufficientStorage, UploadExists, UploadNotFound
+from tusd_py.errors import DataLost, InsufficientStorage, TusError, UploadExists, UploadNotFound
 from tusd_py.stores.descriptor import Descriptor
 
 NAME = re.compile(r"[A-Za-z0-9_-]{3,128}")
@@ -30,9 +31,19 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO that somebody planted must not hang. It changes nothing for plain files.
 _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+_SYNC_FILE_RANGE_WRITE = 2
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _NOT_A_PLAIN_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO, errno.ENODEV})
 _CANNOT_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file that was made and may not survive a power cut yet."""
+
+    upload_id: str
+    fd: int
+    has_bytes: bool
 
 
 class Root:
@@ -59,6 +70,17 @@ class Root:
 
     def create(self, upload_id: str, buffers: Sequence[bytes], durable: bool) -> None:
         """Make a file with some bytes in it. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
+        new = self.begin(upload_id, buffers)
+        if not durable:
+            os.close(new.fd)
+        elif (error := self.settle([new])[0]) is not None:
+            raise error
+
+    def begin(self, upload_id: str, buffers: Sequence[bytes], ahead: bool = False) -> NewFile:
+        """Make a file with some bytes in it that is for `settle`; `ahead` if others will be settled with it.
+
+        Raises as `create`.
+        """
         _check_name(upload_id)
         try:
             with self._shard(upload_id, make=True) as shard:
@@ -67,19 +89,42 @@ class Root:
                     os.fchmod(fd, FILE_MODE)
                     if buffers:
                         write_all(fd, 0, buffers)
-                    if durable:
-                        if buffers:
-                            os.fdatasync(fd)
-                        self._sync_name(upload_id, shard)
+                        if ahead:
+                            _start_writing(fd)
                 except BaseException:
+                    os.close(fd)
                     os.unlink(upload_id, dir_fd=shard)
                     raise
-                finally:
-                    os.close(fd)
         except FileExistsError as error:
             raise UploadExists from error
         except OSError as error:
             raise translated(error) from error
+        return NewFile(upload_id, fd, has_bytes=bool(buffers))
+
+    def settle(self, files: Sequence[NewFile]) -> list[OSError | TusError | None]:
+        """Bring new files and their names to stable storage and close them; return what went wrong with each.
+
+        What went wrong is removed. The first sync makes the file system commit everything that was begun before, so
+        that those of the others cost little.
+        """
+        errors: dict[str, OSError | TusError] = {}
+        for file in files:
+            with self._noting(errors, [file]):
+                try:
+                    if file.has_bytes:
+                        os.fdatasync(file.fd)
+                finally:
+                    os.close(file.fd)
+        shards: dict[str, list[NewFile]] = {}
+        for file in files:
+            shards.setdefault(file.upload_id[:2], []).append(file)
+        for several in shards.values():
+            with self._noting(errors, several), self._shard(several[0].upload_id) as shard:
+                self._sync_name(several[0].upload_id, shard)
+        for upload_id in errors:
+            with suppress(OSError):
+                self.remove(upload_id, durable=False)
+        return [errors.get(file.upload_id) for file in files]
 
     def open(self, upload_id: str) -> tuple[Descriptor, os.stat_result]:
         """Open a file for reading. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
@@ -147,6 +192,13 @@ class Root:
             ):
                 found += [entry.name for entry in entries if _is_older(entry, name, moment)]
         return found
+
+    @contextmanager
+    def _noting(self, errors: dict[str, OSError | TusError], files: Sequence[NewFile]) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            errors.update(dict.fromkeys((file.upload_id for file in files), translated(error)))
 
     def _open(self, upload_id: str, access: int) -> tuple[int, os.stat_result]:
         _check_name(upload_id)
@@ -280,13 +332,21 @@ def read(data: Descriptor, offset: int, count: int) -> bytes:
         return os.pread(fd, count, offset)
 
 
+def _start_writing(fd: int) -> None:
+    """Let the kernel begin to write a file, without waiting: its place on the disk is then settled with others'."""
+    if start := getattr(_LIBC, "sync_file_range", None):
+        start(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+
 def _is_older(entry: os.DirEntry[str], shard: str, moment: float) -> bool:
     if not NAME.fullmatch(entry.name) or entry.name[:2] != shard:
         return False
     try:
-        return entry.stat(follow_symlinks=False).st_mtime < moment
+        found = entry.stat(follow_symlinks=False)
     except FileNotFoundError:
         return False
+    # Nothing else is ever made by a store; a directory of such a name could not be removed like a file.
+    return stat.S_ISREG(found.st_mode) and found.st_mtime < moment
 
 
 def _check_name(upload_id: str) -> None:
