@@ -11,7 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.support.servers import running
-from tusd_py.abc import Digest
+from tusd_py.abc import DataReader, Digest
 from tusd_py.engine.context import Policy
 from tusd_py.engine.service import Engine
 from tusd_py.errors import InsufficientStorage
@@ -77,7 +77,7 @@ class TroubledStore(MemoryDataStore):
         """Bytes that still fit; None = any number."""
 
     def hold(self, step: str) -> Gate:
-        """Let the next `write`, `copy` or `sync` wait, and all that follow until the gate opens."""
+        """Let the next `write`, `copy`, `sync` or `read_from` wait, and all that follow until the gate opens."""
         self.gates[step] = Gate()
         return self.gates[step]
 
@@ -88,6 +88,10 @@ class TroubledStore(MemoryDataStore):
     async def write_to(self, upload_id: str, *, holds: int = 0) -> TroubledData:
         await super().write_to(upload_id, holds=holds)
         return TroubledData(self, self.content(upload_id))
+
+    async def read_from(self, upload_id: str) -> DataReader:
+        await self.at("read_from")
+        return await super().read_from(upload_id)
 
 
 @dataclass

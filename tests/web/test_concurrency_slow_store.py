@@ -74,6 +74,35 @@ async def test_head_is_locked_out(session: aiohttp.ClientSession) -> None:
         assert await client.offset(url) == 5
 
 
+async def test_empty_body_is_taken_over(session: aiohttp.ClientSession) -> None:
+    """A PATCH without a byte that waits for its turn gives way to the next like any other (CONC-02, I20)."""
+    async with rig() as server:
+        client = Client(session, server.url)
+        url = await client.create(10)
+        holder = await begin(server, client, url)
+        empty = asyncio.create_task(client.patch(url, 0, b""))
+        await until(lambda: _is(_waiting(server) == 1))
+        last = asyncio.create_task(client.patch(url, 5, b"56789"))
+        await until(lambda: _is(_waiting(server) == 2))
+        server.data.gates["write"].opened.set()
+        assert (await last).offset == 10
+        assert (await empty).code in ("ERR_UPLOAD_INTERRUPTED", "ERR_MISMATCHED_OFFSET")
+        assert (await holder).status in (204, 400)
+
+
+async def test_removed_while_it_is_opened(session: aiohttp.ClientSession) -> None:
+    """A download that begins while its upload is removed finds it, or does not; its data is not lost (I12, GET-16)."""
+    async with rig() as server:
+        client = Client(session, server.url)
+        url = await client.upload(b"hello")
+        gate = server.data.hold("read_from")
+        download = asyncio.create_task(client.get(url))
+        await gate.wait_entered()
+        assert (await client.delete(url)).status == 204
+        gate.opened.set()
+        assert (await download).code == "ERR_UPLOAD_NOT_FOUND"
+
+
 @pytest.mark.parametrize("end", [Wire.finish, Wire.reset], ids=["fin", "rst"])
 async def test_head_after_a_lost_connection(session: aiohttp.ClientSession, end: Callable[[Wire], None]) -> None:
     """A client that lost its connection and asks at once is told what is committed a moment later. (CORE-HEAD-10)."""
@@ -197,3 +226,8 @@ def _waiters(server: Rig, url: str) -> int:
 
 async def _is(value: bool) -> bool:
     return value
+
+
+def _waiting(server: Rig) -> int:
+    """How many requests wait for a lock."""
+    return sum(len(line.waiters) for line in server.locker._lines.values())

@@ -31,7 +31,12 @@ async def open_download(ctx: Context, upload_id: str) -> tuple[UploadInfo, DataR
     upload = rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
     if not upload.is_finished:
         raise UploadNotFound
-    reader = await ctx.data.read_from(upload_id)
+    try:
+        reader = await ctx.data.read_from(upload_id)
+    except DataLost:
+        # Lost, or removed since we looked.
+        rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
+        raise
     if reader.size != upload.offset:
         await reader.close()
         raise DataLost

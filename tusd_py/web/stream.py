@@ -41,7 +41,8 @@ def take_buffered(content: StreamReader) -> list[bytes]:
 
 def revive(content: StreamReader, reason: BaseException) -> None:
     """Undo `content.set_exception(reason)`; any other exception stays."""
-    if content._exception is reason:
+    # The reader of a body without bytes is shared by all of them, and keeps no exception.
+    if getattr(content, "_exception", None) is reason:
         content._exception = None
 
 
