@@ -16,6 +16,9 @@ pytest.register_assert_rewrite("tusd_py.testing")
 from tests.support.client import Client
 from tests.support.servers import MODES, Target, serve
 
+pytest_plugins = ["tests.faults.plugin"]
+"""Options must be known before folders are entered."""
+
 StartServer = Callable[..., Awaitable[Target]]
 
 

@@ -1,0 +1,1 @@
+"""The fault programme: what a server keeps when everything around it breaks."""
