@@ -22,8 +22,6 @@ EXPIRED, OPEN = 0.05, 0.20
 """Shares of uploads: expired long ago, and (above that) open; the rest is finished."""
 FILES = 10_000
 """Data files of uploads that are not expired: a sample, as nobody lists them when a request comes."""
-ORPHANS = 100
-"""Data files without a row."""
 DAY, WEEK = 86400.0, 7 * 86400.0
 AGE = 3 * DAY
 SHORTEST, LONGEST = 10, 33
@@ -42,7 +40,6 @@ class Filled:
     """Ids that clients can see."""
     expired: Sequence[str]
     files: int
-    orphans: Sequence[Path]
     seconds: float
     """What filling took, files included."""
 
@@ -74,14 +71,9 @@ def fill(path: Path, count: int) -> Filled:
     _make_shards(root)
     for upload_id in sample:
         _write(root / upload_id[:2] / upload_id)
-    orphans = [root / name[:2] / name for name in (_name(chance) for _ in range(min(ORPHANS, count)))]
-    for each in orphans:
-        _write(each)
-        os.utime(each, (time.time() - AGE,) * 2)
     # Whoever is measured first must not pay for all of this.
     os.sync()
-    files = len(sample) + len(orphans)
-    return Filled(path, count, known, expired, files, orphans, time.perf_counter() - began)
+    return Filled(path, count, known, expired, len(sample), time.perf_counter() - began)
 
 
 async def _insert(path: Path, count: int, chance: random.Random, known: list[str], expired: list[str]) -> None:

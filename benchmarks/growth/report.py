@@ -52,17 +52,16 @@ def _requests(rows: Sequence[JSON]) -> Iterator[str]:
 
 
 def _sweeps(rows: Sequence[JSON]) -> Iterator[str]:
-    yield "| uploads | expired | removed | s | per s | CPU ms each | orphans removed | HEAD p99 ms before | meanwhile |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| uploads | expired | removed | s | per s | CPU ms each | HEAD p99 ms before | meanwhile |"
+    yield "|---|---|---|---|---|---|---|---|"
     for row in rows:
         swept = row["sweep"]
         if swept is None:
-            yield f"| {row['count']:,} |{f' {NOTHING} |' * 8}"
+            yield f"| {row['count']:,} |{f' {NOTHING} |' * 7}"
             continue
         cells = [f"{swept[name]:,}" for name in ("expired", "removed")]
         cells += [digits(swept["wall"]), digits(swept["removed"] / swept["wall"]) if swept["wall"] else NOTHING]
         cells.append(digits(swept["cpu"] / swept["removed"] * 1000) if swept["removed"] else NOTHING)
-        cells.append(f"{swept['orphans_removed']} of {swept['orphans']}")
         cells += [digits(swept[name]["p99"]) if swept[name] else NOTHING for name in ("idle", "head")]
         yield f"| {row['count']:,} | {' | '.join(cells)} |"
 

@@ -18,7 +18,7 @@ from benchmarks.site import spread
 from benchmarks.tus import Source
 
 INTERVAL = 2.0
-"""Seconds after the start at which the first sweep begins; it looks for orphans, too."""
+"""Seconds after the start at which the first sweep begins."""
 PATIENCE = 60.0
 """Seconds after which nobody waits for the end: so much as was removed by then is told."""
 POLL = 0.25
@@ -36,8 +36,6 @@ class Swept:
     """Seconds from the first removal to the last."""
     cpu: float
     """CPU seconds of the server, those of the HEADs meanwhile taken off."""
-    orphans: int
-    orphans_removed: int
     head: dict[str, float]
     """Milliseconds that a HEAD of another client took meanwhile."""
     idle: dict[str, float]
@@ -55,7 +53,7 @@ def sweep(filled: Filled, source: Source) -> Swept:
         Failed: It did not start, or removed nothing.
     """
     flags = ("--sweep-interval", f"{INTERVAL:g}s", "--log-format", "json")
-    expired, before = left(filled), sum(each.exists() for each in filled.orphans)
+    expired = left(filled)
     with serving(filled.path, source, *flags) as own:
         idle_upload = own.speaker.path + filled.known[0]
         with probing(own.speaker.address, idle_upload) as idle:
@@ -68,8 +66,8 @@ def sweep(filled: Filled, source: Source) -> Swept:
         raise Failed("the sweep removed nothing")
     wall = removals[-1] - removals[0] if removals else 0.0
     return Swept(
-        expired=expired, removed=len(removals), wall=wall, cpu=max(0.0, used), orphans=before,
-        orphans_removed=before - sum(each.exists() for each in filled.orphans), head=spread(times), idle=spread(idle),
+        expired=expired, removed=len(removals), wall=wall, cpu=max(0.0, used),
+        head=spread(times), idle=spread(idle),
     )  # fmt: skip
 
 
@@ -91,7 +89,7 @@ def _until_over(own: Own, filled: Filled, expired: int) -> Sequence[float]:
             partial += log.read()
             *lines, partial = partial.split("\n")
             removals += [_moment(line) for line in lines if '"upload_expired"' in line]
-            if len(removals) >= expired and not any(each.exists() for each in filled.orphans):
+            if len(removals) >= expired:
                 break
     return removals
 

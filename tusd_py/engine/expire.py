@@ -8,7 +8,7 @@ import logging
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.settle import settle
-from tusd_py.errors import StoreError, UploadLocked
+from tusd_py.errors import StartupError, StoreError, UploadLocked
 from tusd_py.models.upload import UploadState, short
 from tusd_py.protocol import rules
 
@@ -22,21 +22,35 @@ CLOCK_JUMP = 3600.0
 ORPHAN_AGE = 86400.0
 """Data without a row is removed when it has not changed for so many seconds."""
 ORPHAN_SWEEP = 86400.0
-"""Seconds between two searches for data without a row."""
+"""Seconds between two searches for data without a row, and before the first: time to notice a wrong database."""
 
 
 async def recover(ctx: Context) -> int:
     """Finish at start what a crash left half-done: removals and concatenations. Returns how many there were.
 
-    An `assembling` upload is removed: its client never got an answer and asks again (CAT-20).
+    An `assembling` upload is removed: its client never got an answer and asks again (CAT-20). What cannot be removed
+    stays unknown to clients and keeps nobody from starting. Raises `StartupError` when rows cannot be read.
     """
     states = (UploadState.DELETING, UploadState.ASSEMBLING)
-    done = 0
-    while leftovers := await ctx.info.list_uploads(limit=BATCH, states=states):
-        for upload in leftovers:
-            await remove(ctx, upload.id)
-        done += len(leftovers)
+    done, after = 0, ""
+    try:
+        while leftovers := await ctx.info.list_uploads(after=after, limit=BATCH, states=states):
+            after = leftovers[-1].id
+            for upload in leftovers:
+                done += await _goes(ctx, upload.id)
+    except StoreError as error:
+        raise StartupError(f"{error.message}: run tusd-py fsck DATA_DIR to see what is damaged") from error
     return done
+
+
+async def _goes(ctx: Context, upload_id: str) -> bool:
+    """Return whether an upload could be removed; log why not."""
+    try:
+        await remove(ctx, upload_id)
+    except (StoreError, OSError):
+        log.exception("removing failed; trying again later", extra={"action": "sweep_failed"})
+        return False
+    return True
 
 
 class Sweeper:
@@ -48,7 +62,7 @@ class Sweeper:
         self._wall = ctx.clock.now()
         self._steady = ctx.clock.monotonic()
         self._paused_until = float("-inf")
-        self._orphans_at = self._steady + interval
+        self._orphans_at = self._steady + ORPHAN_SWEEP
 
     async def run(self) -> None:
         """Sweep every `interval` seconds until cancelled. A failing sweep is logged and tried again."""
@@ -123,10 +137,11 @@ class Sweeper:
                 return False
             if upload.state is not UploadState.DELETING and not rules.is_gone(upload, self._ctx.clock.now()):
                 return False
-            await remove(self._ctx, upload_id)
-        except (StoreError, OSError):
             # One that cannot be removed must not keep the others from being removed.
-            log.exception("removing failed; trying again later", extra={"action": "sweep_failed"})
+            if not await _goes(self._ctx, upload_id):
+                return False
+        except (StoreError, OSError):
+            log.exception("looking at an upload failed; trying again later", extra={"action": "sweep_failed"})
             return False
         finally:
             await lock.release()
