@@ -285,7 +285,7 @@ class InfoStore(ABC):
 
     @abstractmethod
     async def advance(self, progress: Progress, *, durable: bool) -> None:
-        """Move an open upload forward.
+        """Move an open upload forward; or back, to `synced_offset`, after a failed sync.
 
         Raises `StaleWriter` unless the stored offset is `expected`, the epoch is the fence or one less, and the
         state is open.
@@ -322,6 +322,13 @@ class InfoStore(ABC):
         """Note that so many bytes of each upload survive a power cut. What is gone or known already is fine."""
 
     @abstractmethod
+    async def fall_back(self) -> None:
+        """Take back what is not known to be synced, as an unclean boot does, because a sync failed (I9).
+
+        What was asked for before the call is taken back too, what is asked for later is not.
+        """
+
+    @abstractmethod
     async def usage(self) -> Usage:
         """Return what open uploads take up. The cost may grow with their number, not with that of finished ones."""
 
@@ -343,7 +350,7 @@ class JobStore(ABC):
 
     @abstractmethod
     async def retry_job(self, job: Job) -> None:
-        """Store a failed job's new `attempt`, `scheduled_at` and `error`."""
+        """Store a job's new `attempt`, `scheduled_at` and `error`: before it runs, and after it failed."""
 
     @abstractmethod
     async def complete_job(self, job: Job) -> None:

@@ -128,6 +128,10 @@ class RecordingInfoStore(MemoryInfoStore):
         self.journal.note("mark_synced")
         await super().mark_synced(uploads)
 
+    async def fall_back(self) -> None:
+        self.journal.note("fall_back")
+        await super().fall_back()
+
     async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
         self.journal.note("mark_deleting", _mark(durable))
         return await super().mark_deleting(upload_id, durable=durable)

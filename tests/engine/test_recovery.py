@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from tests.engine.rooms import House, house
+from tusd_py.errors import StoreError, UploadNotFound
 from tusd_py.models.upload import UploadInfo, UploadState
 
 
@@ -42,6 +43,19 @@ async def test_everything_else_stays() -> None:
         assert rooms.journal.take() == []
         assert rooms.info._uploads == before
         assert sorted(rooms.data._contents) == ["expired", "finished", "open"]
+
+
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), StoreError("no")])
+async def test_what_cannot_be_removed(error: Exception) -> None:
+    """A removal that fails keeps neither the others nor the server from going on; it stays unknown. (I12, I16)"""
+    async with house(start=False) as rooms:
+        for name in ("one", "two"):
+            await leave(rooms, name, UploadState.DELETING, b"abcd")
+        rooms.journal.at("remove", error)
+        await rooms.engine.start()
+        assert [upload.id for upload in await rooms.info.list_uploads()] == ["one"]
+        with pytest.raises(UploadNotFound):
+            await rooms.engine.inspect("one")
 
 
 async def test_many() -> None:

@@ -277,12 +277,12 @@ async def test_a_running_job_is_not_started_twice(office: Office) -> None:
 
 
 async def test_stopping_keeps_the_job(office: Office) -> None:
-    """A job that was running when the worker stopped runs again in the next process, same key (I14)."""
+    """A job that was running when the worker stopped runs again in the next process: same key, next attempt (I14)."""
     began = asyncio.Event()
-    keys: list[str] = []
+    keys: list[tuple[str, int]] = []
 
     async def hang(upload: FinishedUpload) -> None:
-        keys.append(upload.idempotency_key)
+        keys.append((upload.idempotency_key, upload.attempt))
         began.set()
         if len(keys) == 1:
             await asyncio.Event().wait()
@@ -293,11 +293,37 @@ async def test_stopping_keeps_the_job(office: Office) -> None:
     async with office.open():
         await office.finish("a")
         await began.wait()
-    assert [(job.upload_id, job.task) for job in await office.jobs()] == [("a", "hang")]
+    assert [(job.upload_id, job.task, job.attempt) for job in await office.jobs()] == [("a", "hang", 1)]
     office.new_worker()
     async with office.open():
         await until(office.idle)
-    assert keys == ["a:hang", "a:hang"]
+    assert keys == [("a:hang", 1), ("a:hang", 2)]
+
+
+async def test_an_attempt_is_counted_before_it_runs(office: Office) -> None:
+    """An attempt is stored when it begins: one that takes its process with it counts, as a failed one does (I14)."""
+    stored: list[int] = []
+
+    async def look(upload: FinishedUpload) -> None:
+        (job,) = await office.jobs()
+        stored.append(job.attempt)
+
+    office.registry = Registry(office.clock)
+    office.registry.add(look, "look")
+    office.new_worker()
+    async with office.open():
+        await office.finish("a")
+        await until(office.idle)
+    assert stored == [1]
+
+
+async def test_a_job_runs_although_its_beginning_cannot_be_stored(office: Office) -> None:
+    """On a full disk jobs run all the same: it may be they who make room (I8)."""
+    office.store.faults["retry_job"] = 1
+    async with office.open():
+        await office.finish("a")
+        await until(office.idle)
+    assert [upload.attempt for upload in office.runs] == [1]
 
 
 async def test_an_unknown_task_waits(office: Office, caplog: pytest.LogCaptureFixture) -> None:

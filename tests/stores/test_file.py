@@ -156,6 +156,8 @@ async def test_foreign_files_are_no_orphans(store: FileDataStore) -> None:
     for path in (root / "README", root / "lost+found", root / ID[:2] / "x.tmp", root / ID[:2] / "Other_id"):
         path.write_bytes(b"mine")
     (root / "zz").write_bytes(b"not a directory")
+    (root / ID[:2] / (ID + "-folder")).mkdir()
+    (root / ID[:2] / (ID + "-link")).symlink_to(ID)
     assert await all_names(store, 2e9 * 2) == {ID}
 
 

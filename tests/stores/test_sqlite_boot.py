@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
+from tusd_py.settings import load
 from tusd_py.stores.sqlite import SqliteInfoStore
 from tusd_py.stores.sqlite.boot import current_boot_id
 
@@ -92,3 +93,16 @@ async def test_a_reopened_upload_gets_a_new_week(tmp_path: Path) -> None:
     """Finishing took the expiry away; an upload that is open again, however old, has a week for its client (I13)."""
     found, _ = await reboot(tmp_path, FINISHED, "first", "second")
     assert found.expires_at == pytest.approx(time.time() + 7 * 86400, abs=60)
+
+
+async def test_tests_name_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable names the boot in place of the kernel: for tests of power cuts that start nothing anew (3.1)."""
+    assert (OPEN, [JOB]) == await reboot(tmp_path, OPEN, None, None)
+    monkeypatch.setenv("TUSD_PY_BOOT_ID", "after the cut")
+    store = SqliteInfoStore(tmp_path / "uploads.sqlite3", durability=Durability.NONE)
+    await store.open()
+    found = await store.get("one")
+    await store.close()
+    assert found == replace(OPEN, offset=4)
+    # It is no setting, and none that is unknown.
+    load()

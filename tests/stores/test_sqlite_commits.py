@@ -10,6 +10,7 @@ from typing import Any
 
 import aiosqlite
 import pytest
+from msgspec.structs import replace
 
 from tusd_py.errors import InsufficientStorage, StaleWriter, StoreError, UploadExists
 from tusd_py.models.job import Job
@@ -146,7 +147,7 @@ async def fail_once(
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("method", ["execute_fetchall", "commit"])
 async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, method: str, after: bool) -> None:
-    """When a commit fails nobody is told of a success, each caller has its own error, and the store goes on (I1).
+    """When a commit fails each caller is told what is stored then, and the store goes on (I1).
 
     One statement commits itself; several are committed by COMMIT.
     """
@@ -161,13 +162,57 @@ async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyP
         ),
         return_exceptions=True,
     )
-    assert [type(result) for result in results] == [StoreError] * 3
-    assert len({id(result) for result in results}) == 3
+    assert [type(result) for result in results] == [type(None) if after else StoreError] * 3
+    assert after or len({id(result) for result in results}) == 3
     assert len(await store.list_uploads()) == (3 if after else 0)
-    # What came of it is asked of the database, not remembered.
     assert (await store.get("0") is not None) == after
     await store.insert(UploadInfo(id="next"), durable=True)
     assert await store.known(["next"]) == {"next"}
+
+
+@pytest.mark.parametrize("after", [False, True])
+async def test_failed_commit_of_every_change(
+    store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """An unknown outcome is looked up for every kind of change a client waits for (reliability 3.2, I5)."""
+    finish = replace(progress("finish"), finished_at=1.0)
+    for name in ("advance", "finish", "mark", "delete"):
+        await store.insert(UploadInfo(id=name, length=5), durable=True)
+    await store.mark_deleting("delete", durable=True)
+    await fail_once(monkeypatch, "commit", "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC, after=after)
+    results = await asyncio.gather(
+        store.insert(UploadInfo(id="insert"), durable=True),
+        store.advance(progress("advance"), durable=True),
+        store.finish(finish, durable=True, jobs=[Job(upload_id="finish", task="task")]),
+        store.mark_deleting("mark", durable=True),
+        store.delete("delete"),
+        store.advance(progress("nobody"), durable=True),
+        return_exceptions=True,
+    )
+    expected = [type(None)] * 3 + [bool, type(None)] if after else [StoreError] * 5
+    assert [type(result) for result in results] == [*expected, StoreError]
+    assert {upload.id: await store.get(upload.id) for upload in await store.list_uploads()} == {
+        upload.id: upload for upload in await store.list_uploads()
+    }
+
+
+async def test_falling_back_keeps_its_place(store: SqliteInfoStore) -> None:
+    """Falling back takes what was asked for before, nothing that is asked for later, and what is remembered (I9)."""
+    ahead = replace(progress("one"), synced_offset=0)
+    await store.insert(UploadInfo(id="one", length=5), durable=True)
+    results = await asyncio.gather(
+        store.advance(ahead, durable=False),
+        store.fall_back(),
+        store.insert(UploadInfo(id="two", length=5, offset=3), durable=False),
+        store.advance(replace(ahead, expected=5), durable=False),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None)] * 3 + [StaleWriter]
+    one, two = await store.get("one"), await store.get("two")
+    assert one is not None
+    assert two is not None
+    assert (one.offset, two.offset) == (0, 3)
+    assert [one, two] == await store.list_uploads()
 
 
 async def test_ballast_is_given_up_for_removals(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,8 +8,9 @@ from tusd_py.abc import Body
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import writing
 from tusd_py.engine.receive import receive
+from tusd_py.engine.settle import take_back
 from tusd_py.engine.writer import Writer
-from tusd_py.errors import ChecksumMismatch, InsufficientStorage, StoreError, TusError
+from tusd_py.errors import ChecksumMismatch, DataLost, InsufficientStorage, StoreError, TusError
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, short
 from tusd_py.protocol import checksum, rules
@@ -40,6 +41,8 @@ async def extend(
     kept: tuple[type[TusError], ...] = (TusError,),
 ) -> UploadInfo:
     """Read a body into a visible upload whose lock is held. As `append`; `kept` are the ends that leave bytes."""
+    if upload.id in ctx.doubts.uploads:
+        upload = await take_back(ctx, upload)
     plan = rules.plan_append(upload, intent, limits)
     if plan.length is not None and upload.length is None and rules.has_usage_limits(limits):
         # A length that was deferred is announced only now.
@@ -56,6 +59,8 @@ async def extend(
     except TusError as error:
         if isinstance(error, InsufficientStorage):
             await _give_back(ctx, writer)
+        elif isinstance(error, DataLost):
+            log.error("data is lost: %s", error, extra={"action": "data_lost", "upload_id": short(upload.id)})  # noqa: TRY400 - where it was noticed says nothing
         error.upload = writer.upload
         raise
     except OSError as error:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from msgspec.structs import replace
 
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.writer import Writer
-from tusd_py.errors import DataLost, UploadNotFound
+from tusd_py.errors import DataLost, TusError, UploadNotFound
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, UploadState
 from tusd_py.protocol import rules
@@ -54,6 +54,11 @@ async def _copy(ctx: Context, upload: UploadInfo, parts: list[UploadInfo], limit
             except DataLost as error:
                 raise UploadNotFound("The data of a partial upload is gone") from error
         return await writer.commit(upload.length, finish=True)
+    except BaseException:
+        # Space first: on a disk that the copy has filled, not even its removal could be noted.
+        with suppress(TusError, OSError):
+            await writer.discard()
+        raise
     finally:
         await writer.close()
 

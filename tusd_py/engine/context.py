@@ -30,6 +30,20 @@ class Policy:
     """Seconds without a byte after which a HEAD may end a PATCH whose client has probably vanished."""
 
 
+@dataclass(slots=True)
+class Doubts:
+    """What failed syncs may have lost. The kernel calls such pages clean, so that a later sync succeeds (I9)."""
+
+    failures: int = 0
+    """Syncs of everything that failed so far: what was written before one, and is not committed, never counts."""
+    everything: bool = False
+    """Set from such a failure until all that was not synced is taken back: nothing is committed meanwhile."""
+    uploads: dict[str, int] = field(default_factory=dict)
+    """Uploads whose own sync failed, and how far each has to fall back before anything is added to it."""
+    taken_back: int = 0
+    """How often a single upload fell back."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The rooms that meet in an engine, and what is going on in it right now."""
@@ -51,5 +65,8 @@ class Context:
     """Bytes stored so far, by the way they came: `moved` by the store, or `read` here."""
     admission: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held between looking at the usage and adding to it, where there are limits on it."""
+    doubts: Doubts = field(default_factory=Doubts)
+    syncing: asyncio.Task[None] | None = None
+    """The sync of everything that is going on."""
     draining: bool = False
     """Set when the server is going down: no new body is read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tusd_py.engine.context import Context
-from tusd_py.errors import InsufficientStorage
+from tusd_py.errors import InsufficientStorage, StoreError
 from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 
@@ -18,7 +18,11 @@ async def begin(
     A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage`, leaving
     nothing behind.
     """
+    failures = ctx.doubts.failures
     await ctx.data.create(upload.id, buffers, durable=durable)
+    if ctx.doubts.everything or failures != ctx.doubts.failures:
+        await ctx.data.remove(upload.id, durable=False)
+        raise StoreError("The disk failed; try again")
     try:
         await ctx.info.insert(upload, durable=durable, jobs=jobs)
     except InsufficientStorage:
@@ -37,3 +41,4 @@ async def remove(ctx: Context, upload_id: str) -> None:
     if await ctx.info.mark_deleting(upload_id, durable=durable):
         await ctx.data.remove(upload_id, durable=durable)
         await ctx.info.delete(upload_id)
+        ctx.doubts.uploads.pop(upload_id, None)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from tusd_py.abc import DataReader
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import conclude
 from tusd_py.errors import DataLost, UploadNotFound
-from tusd_py.models.upload import UploadInfo
+from tusd_py.models.upload import UploadInfo, short
 from tusd_py.protocol import rules
+
+log = logging.getLogger(__name__)
 
 
 async def inspect(ctx: Context, upload_id: str) -> UploadInfo:
@@ -36,8 +40,14 @@ async def open_download(ctx: Context, upload_id: str) -> tuple[UploadInfo, DataR
     except DataLost:
         # Lost, or removed since we looked.
         rules.check_visible(await ctx.info.get(upload_id), ctx.clock.now())
+        _report(upload_id)
         raise
     if reader.size != upload.offset:
         await reader.close()
+        _report(upload_id)
         raise DataLost
     return upload, reader
+
+
+def _report(upload_id: str) -> None:
+    log.error("the data of a finished upload is lost", extra={"action": "data_lost", "upload_id": short(upload_id)})

@@ -86,10 +86,12 @@ class Engine:
         await ctx.data.open()
         try:
             await ctx.info.open()
+            done = await expire.recover(ctx)
         except BaseException:
+            await ctx.info.close()
             await ctx.data.close()
             raise
-        if done := await expire.recover(ctx):
+        if done:
             log.info("finished %d interrupted removals", done, extra={"action": "recovered"})
         sweeper = expire.Sweeper(ctx, self._sweep_interval)
         self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
@@ -107,7 +109,11 @@ class Engine:
             body.interrupt(ServerShutdown())
 
     async def stop(self) -> None:
-        """Drain, wait for what is running, close the stores."""
+        """Drain, wait for what is running, close the stores.
+
+        At the weaker levels what is not synced yet is synced first, as far as the shutdown timeout goes. On a disk that
+        is still syncing then, the data store stays open: its threads would wait for the disk.
+        """
         self.drain()
         if self._sweeper is not None:
             self._sweeper.cancel()
@@ -115,15 +121,13 @@ class Engine:
             self._sweeper = None
         if self._running:
             await asyncio.wait(set(self._running))
+        synced = await self._settle()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        try:
-            await settle.settle(self._ctx)
-        except (StoreError, OSError):
-            log.exception("syncing at the end failed", extra={"action": "settle_failed"})
         await self._ctx.info.close()
-        await self._ctx.data.close()
+        if synced:
+            await self._ctx.data.close()
         received = self.received
         log.info(
             "received %d bytes through the data plane and %d past it",
@@ -131,6 +135,22 @@ class Engine:
             received["read"],
             extra={"action": "stopped", **received},
         )
+
+    async def _settle(self) -> bool:
+        """Sync what was not yet, in the time that is left; return whether the disk has nothing more to do."""
+        # Without one it was stopped before.
+        until = self._deadline.when() if self._deadline is not None else asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout_at(until):
+                await settle.settle(self._ctx)
+        except TimeoutError:
+            log.warning(
+                "the disk is slow: leaving before everything is synced, a power cut may take back the rest",
+                extra={"action": "settle_failed"},
+            )
+        except (StoreError, OSError):
+            log.exception("syncing at the end failed", extra={"action": "settle_failed"})
+        return self._ctx.syncing is None or self._ctx.syncing.done()
 
     async def create(self, intent: Create, body: Body, limits: Limits) -> UploadInfo:
         """Make a new upload; see `tusd_py.engine.create`."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
 from tusd_py.abc import Data, Digest, Rest, Transfer
 from tusd_py.engine.context import Context
-from tusd_py.errors import InsufficientStorage, TusError
+from tusd_py.engine.settle import take_back
+from tusd_py.errors import DataLost, InsufficientStorage, StaleWriter, StoreError, TusError
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind
+
+log = logging.getLogger(__name__)
 
 ROOM_FOR_A_COMMIT = 256 * 1024
 """Bytes that the row which counts the others may need on a disk that is full."""
@@ -32,7 +36,8 @@ class Writer:
         self._fence = upload.epoch + 1
         self._data: Data | None = None
         self._committed_at = ctx.clock.monotonic()
-        self._synced = upload.offset
+        self._synced = upload.synced_offset
+        self._failures = ctx.doubts.failures
         self._checkpoint: asyncio.Task[UploadInfo] | None = None
 
     @property
@@ -54,8 +59,15 @@ class Writer:
             await data.write(start, buffers, digest, sync=sync)
         except InsufficientStorage as error:
             self._ctx.received["read"] += error.written
-            # If the sync found no room, everything since the last commit may be lost (I9).
-            self.position = self.upload.offset if sync and not error.written else start + error.written
+            self.position = start + error.written
+            if sync and not error.written:
+                # If it was the sync that found no room, everything since the last one may be lost (I9).
+                self.position = self.upload.offset
+                await self._take_back()
+            raise
+        except OSError:
+            if sync:
+                await self._take_back()
             raise
         size = sum(map(len, buffers))
         self._ctx.received["read"] += size
@@ -121,6 +133,9 @@ class Writer:
             StaleWriter: somebody else changed the upload; nothing was changed by us.
             InsufficientStorage: the commit did not fit; nothing was changed.
             DataLost: the data is shorter than what was written; nothing was changed.
+            StoreError, OSError: it failed. When it was the syncing, the bytes since the last sync may be lost, although
+                the next sync would succeed: the committed offset has gone back to what was synced before, and the
+                client sends them again (I9; at level `patch` nothing that was acknowledged goes back).
 
         Raises also what made a checkpoint fail.
         """
@@ -135,6 +150,10 @@ class Writer:
         durable = durability.syncs_finish if finish else durability.syncs_progress
         await self._settle(position, durable=durable, finish=finish)
         progress = self._progress(position, length, durable=durable, finish=finish)
+        if self._ctx.doubts.everything or self._failures != self._ctx.doubts.failures:
+            # Somebody else's sync failed for what was written here, and nobody will hear of it again.
+            self.position = upload.offset
+            raise StoreError("The disk failed; ask for the offset and send again from there")
         if finish:
             finished = progress.applied_to(upload)
             await self._ctx.info.finish(progress, durable=durable, jobs=self._ctx.jobs_for(finished))
@@ -157,14 +176,31 @@ class Writer:
         try:
             if finish:
                 await (await self._open()).seal(position, durable=durable)
-            elif durable and self._data is not None and self._synced < position:
-                await self._data.sync()
+            elif durable and self._synced < position:
+                await (await self._open()).sync()
                 self._synced = position
-        except BaseException:
+        except BaseException as error:
             # The kernel may call the lost pages clean and let the next sync succeed: nothing written since the
-            # last commit may ever be acknowledged without being written again (reliability: I9).
+            # last sync may ever be acknowledged without being written again (reliability: I9).
             self.position = self.upload.offset
+            if durable and isinstance(error, (OSError, StoreError)) and not isinstance(error, DataLost):
+                await self._take_back()
             raise
+
+    async def _take_back(self) -> None:
+        try:
+            self.upload = await take_back(self._ctx, self.upload)
+            self.position = self.upload.offset
+        except StaleWriter:
+            # Somebody else changed the upload; whoever adds to it next takes back what is still to be.
+            return
+        except (TusError, OSError):
+            # Not even that could be stored. A file that is shorter than the row says is taken for lost, also by
+            # the next process: better than to have it finished with bytes that nobody has.
+            log.exception("taking an offset back failed", extra={"action": "store_failed"})
+            if self._data is not None:
+                with suppress(TusError, OSError):
+                    await self._data.truncate(self._ctx.doubts.uploads[self.upload.id])
 
     async def make_room(self) -> None:
         """Give a little of what was written since the last commit back to a full disk: the commit needs some."""

@@ -119,11 +119,17 @@ class Worker:
         return IDLE if at is None else min(max(at - self._clock.now(), 0.0), IDLE)
 
     async def _work(self, job: Job, task: Task) -> None:
-        """Run a job once and store how it ended.
+        """Run a job once, and store that it begins and how it ended.
 
         It counts as running until that is stored, so that a full disk does not make it run again and again.
         """
         job = replace(job, attempt=job.attempt + 1)
+        try:
+            # Before it runs: an attempt that kills the process counts.
+            await self._jobs.retry_job(job)
+        except (StoreError, OSError):
+            # Better uncounted than not at all: on a full disk it may be this job that makes room.
+            log.exception("storing that a job begins failed", extra={"action": "job_not_stored"})
         failed = await self._attempt(job, task)
         tries = 0
         while True:

@@ -22,6 +22,6 @@ class FinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: float
     """Seconds since the Unix epoch."""
     attempt: int = 1
-    """1, and one more for every attempt that failed; one that was killed with its process is not counted."""
+    """1, and one more for every attempt that began before: it failed, or ended with its process."""
     idempotency_key: str = ""
-    """The same on every attempt of this job, different for every other job and upload."""
+    """Names this job: the same on every attempt, also after a restart; different for every other job and upload."""

@@ -15,7 +15,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     task: str
     """Name of the registered function that does the work."""
     attempt: int = 0
-    """How many attempts have failed."""
+    """How many attempts have begun, whatever became of them."""
     scheduled_at: float = 0.0
     """Not before this time (seconds since the Unix epoch)."""
     error: str = ""

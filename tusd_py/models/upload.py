@@ -41,9 +41,13 @@ class UploadInfo(msgspec.Struct, frozen=True, kw_only=True):
     kind: UploadKind = UploadKind.SINGLE
     state: UploadState = UploadState.OPEN
     offset: int = 0
-    """Bytes acknowledged. The only truth: never derived from the size of the data file, never goes back."""
+    """Bytes acknowledged. The only truth: never derived from the size of the data file.
+
+    Goes back only where the disk may have lost bytes that were not synced: at the weaker levels of durability, after
+    the operating system was started anew or a sync failed. Then it is `synced_offset`.
+    """
     synced_offset: int = 0
-    """Bytes known to survive a power cut; `offset` falls back to it after an unclean boot at the weaker levels."""
+    """Bytes known to survive a power cut. At the level `patch` the same as `offset`."""
     length: int | None = None
     """Declared total in bytes; None while deferred."""
     metadata: str = ""
@@ -80,7 +84,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     """The offset that must be stored for the step to be taken."""
     offset: int
-    """The offset afterwards; never smaller than `expected`."""
+    """The offset afterwards; smaller than `expected` only after a failed sync: then it is `synced_offset` (I9)."""
     synced_offset: int
     """How many of these bytes are known to survive a power cut."""
     length: int | None

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tusd_py.settings.doc import Declared, SettingsError, suggest
+from tusd_py.stores.sqlite.boot import BOOT_ID_VARIABLE
 
 PREFIX = "TUSD_PY_"
 CONFIG_FLAG = "--config"
@@ -64,7 +65,7 @@ def _from_environ(declared: Sequence[Declared], environ: Mapping[str, str]) -> d
     names = {setting.variable: setting.name for setting in declared}
     found: dict[str, object] = {}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(PREFIX) or variable in (CONFIG_VARIABLE, BOOT_ID_VARIABLE):
             continue
         if variable not in names:
             proposal = suggest(variable, [*names, CONFIG_VARIABLE], PREFIX)

@@ -11,7 +11,7 @@ from tusd_py.abc import Data, DataReader, DataStore, Digest, InfoStore, JobStore
 from tusd_py.errors import DataLost, StaleWriter, UploadExists
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Usage
-from tusd_py.models.upload import Progress, UploadInfo, UploadState
+from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 
 
 class MemoryData(Data):
@@ -221,6 +221,25 @@ class MemoryInfoStore(InfoStore, JobStore):
             upload = self._uploads.get(upload_id)
             if upload is not None and upload.synced_offset < offset <= upload.offset:
                 self._uploads[upload_id] = replace(upload, synced_offset=offset)
+
+    async def fall_back(self) -> None:
+        """Take back what is not known to be synced; see `tusd_py.abc.InfoStore.fall_back`."""
+        for upload in self._uploads.values():
+            if upload.offset <= upload.synced_offset or upload.state is UploadState.DELETING:
+                continue
+            if upload.is_finished:
+                self._jobs = {key: job for key, job in self._jobs.items() if key[0] != upload.id}
+            if upload.is_finished and upload.kind is UploadKind.FINAL:
+                self._uploads[upload.id] = replace(upload, state=UploadState.DELETING)
+                continue
+            expires_at = upload.expires_at or (time.time() + 7 * 86400.0 if upload.is_finished else None)
+            self._uploads[upload.id] = replace(
+                upload,
+                state=UploadState.OPEN if upload.is_finished else upload.state,
+                offset=upload.synced_offset,
+                expires_at=expires_at,
+                finished_at=None,
+            )
 
     async def usage(self) -> Usage:
         """Return what open uploads take up."""

@@ -225,6 +225,32 @@ class InfoStoreTests:
         assert found is not None
         assert (found.synced_offset, found.offset) == (9, 9)
 
+    async def test_fall_back(self, store: InfoStore) -> None:
+        """What is not synced is taken back, whatever the state, with the jobs of what was finished (I9)."""
+        done = UploadState.FINISHED
+        uploads = [
+            UploadInfo(id="done", offset=9, synced_offset=2, length=9, state=done, finished_at=NOW, expires_at=NOW),
+            UploadInfo(id="final", offset=9, length=9, state=done, kind=UploadKind.FINAL, finished_at=NOW),
+            UploadInfo(id="going", offset=9, length=9, state=UploadState.DELETING),
+            UploadInfo(id="open", offset=5, synced_offset=2, length=10, epoch=3),
+            UploadInfo(id="safe", offset=9, synced_offset=9, length=9, state=done, finished_at=NOW),
+        ]
+        for upload in uploads:
+            await store.insert(upload, durable=False)
+            assert await store.get(upload.id) == upload
+        await store.fall_back()
+        states = {upload.id: (upload.state, upload.offset) for upload in await store.list_uploads()}
+        assert states == {
+            "done": (UploadState.OPEN, 2),
+            "final": (UploadState.DELETING, 9),
+            "going": (UploadState.DELETING, 9),
+            "open": (UploadState.OPEN, 2),
+            "safe": (UploadState.FINISHED, 9),
+        }
+        assert [await store.get(upload.id) for upload in uploads] == await store.list_uploads()
+        reopened = await store.get("done")
+        assert reopened == replace(uploads[0], offset=2, state=UploadState.OPEN, finished_at=None)
+
     async def test_usage(self, store: InfoStore) -> None:
         """Open uploads and what they announced are counted, deferred lengths as nothing; others are not."""
         assert await store.usage() == Usage(0, 0)

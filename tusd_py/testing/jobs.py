@@ -76,6 +76,12 @@ class JobStoreTests:
         await jobs.retry_job(again)
         assert await jobs.due_jobs(NOW + 60, limit=10) == [SECOND, again]
 
+    async def test_begin(self, info: InfoStore, jobs: JobStore) -> None:
+        """A job whose attempt was counted before it runs is due as before, first come, first served (I14)."""
+        await finish(info, FIRST, SECOND)
+        await jobs.retry_job(replace(FIRST, attempt=1))
+        assert await jobs.due_jobs(NOW, limit=10) == [replace(FIRST, attempt=1), SECOND]
+
     async def test_complete(self, info: InfoStore, jobs: JobStore) -> None:
         """A done job is forgotten, the other job of its upload is not."""
         await finish(info, FIRST, SECOND)

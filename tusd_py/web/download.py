@@ -113,7 +113,11 @@ def _is_unchanged(request: web.Request, etag: str, modified: float) -> bool:
     """Evaluate If-None-Match, else If-Modified-Since (RFC 9110, 13.2.2)."""
     if (tags := request.if_none_match) is not None:
         return any(tag.value == "*" or f'"{tag.value}"' == etag for tag in tags)
-    since = request.if_modified_since
+    try:
+        since = request.if_modified_since
+    except OverflowError:
+        # aiohttp lets a year through that no date can have; what is no date is ignored.
+        return False
     return since is not None and int(modified) <= since.timestamp()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import aiosqlite
 import msgspec
 
 from tusd_py.errors import InsufficientStorage, StoreError
+from tusd_py.models.upload import UploadInfo
 from tusd_py.stores.sqlite.ballast import Ballast, is_full, wants_room
 from tusd_py.stores.sqlite.database import Database, first_column
 from tusd_py.stores.sqlite.queries import QUERIES
@@ -22,6 +24,7 @@ GROUP_LIMIT = 1000
 STOW_INTERVAL = 30.0
 """Seconds between two attempts to have ballast again."""
 _REMOVALS = frozenset({"mark_deleting", "delete_upload"})
+_BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _FAILED = "The server could not store what it knows of the upload; ask for its offset and try again"
 
 
@@ -31,11 +34,22 @@ class Change:
     Each step is a statement and a row for it. When the first step changes nothing, the others are not taken.
     """
 
-    __slots__ = ("done", "durable", "key", "settled", "steps")
+    __slots__ = ("applied", "done", "durable", "key", "settled", "steps", "work")
 
-    def __init__(self, key: str, steps: Sequence[tuple[str, Any]], *, durable: bool) -> None:
+    def __init__(
+        self,
+        key: str,
+        steps: Sequence[tuple[str, Any]] = (),
+        *,
+        durable: bool,
+        work: Callable[[aiosqlite.Connection], Awaitable[None]] | None = None,
+    ) -> None:
         self.key = key
         self.durable = durable
+        self.work = work
+        """Done in place of steps, in a transaction of its own, behind all that waited before."""
+        self.applied: Callable[[UploadInfo | None], bool] = _nobody_knows
+        """Tells by the row of the upload whether the change was made, when its commit had an unknown outcome."""
         self.settled: Callable[[bool], None] = _ignore
         """Told whether it is known to have changed something, once, whether or not its caller still waits."""
         # Encoded here, where an error is the caller's own.
@@ -45,7 +59,7 @@ class Change:
     @property
     def removes(self) -> bool:
         """Whether it gives space back."""
-        return self.steps[0][0] in _REMOVALS
+        return bool(self.steps) and self.steps[0][0] in _REMOVALS
 
     def succeed(self, changed: bool) -> None:
         """Answer the caller, unless it is gone."""
@@ -67,11 +81,15 @@ class _CommitFailed(Exception):
 class Commits:
     """Takes changes from callers and commits them in groups, one after the other, until it is closed."""
 
-    def __init__(self, database: Database, ballast: Ballast) -> None:
+    def __init__(
+        self, database: Database, ballast: Ballast, look: Callable[[str], Awaitable[UploadInfo | None]]
+    ) -> None:
+        """Begin to take changes; `look` returns the row of an upload as the database has it."""
         self.committed = 0
         """Transactions so far; with many callers far fewer than changes."""
         self._database = database
         self._ballast = ballast
+        self._look = look
         self._waiting: list[Change] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -114,11 +132,16 @@ class Commits:
 
     def _next_group(self) -> list[Change]:
         group: dict[str, Change] = {}
-        rest = []
-        for change in self._waiting:
+        rest: list[Change] = []
+        for index, change in enumerate(self._waiting):
             if change.done.done():
                 change.settled(False)
                 continue
+            if change.work is not None:
+                if not group and not rest:
+                    return self._alone(index)
+                rest += self._waiting[index:]
+                break
             # A second change of one upload waits for the next group: a set statement sees each row once.
             if change.key in group or len(group) >= GROUP_LIMIT:
                 rest.append(change)
@@ -126,6 +149,10 @@ class Commits:
                 group[change.key] = change
         self._waiting = rest
         return list(group.values())
+
+    def _alone(self, index: int) -> list[Change]:
+        change, self._waiting = self._waiting[index], self._waiting[index + 1 :]
+        return [change]
 
     async def _commit(self, group: list[Change]) -> None:
         """Commit a group and answer its callers; when it fails, see to it that one change hurts no other."""
@@ -162,11 +189,31 @@ class Commits:
             await self._commit_alone(group, error)
             return
         log.error("storing a group of changes failed: %s", error, extra={"action": "commit_failed"})
-        _fail(group, error)
+        await self._find_out(group, error)
+
+    async def _find_out(self, group: list[Change], error: Exception) -> None:
+        """Answer the callers of a commit whose outcome is unknown by what is stored (reliability 3.2)."""
+        applied = set()
+        try:
+            if getattr(_cause(error), "sqlite_errorcode", 0) not in _BUSY:
+                await self._database.settle_log()
+                applied = {change.key for change in group if change.applied(await self._look(change.key))}
+        except (sqlite3.Error, StoreError) as undecided:
+            log.warning("what became of them is not known: %s", undecided, extra={"action": "commit_failed"})
+            await self._database.drop_writer()
+        for change in group:
+            if change.key in applied:
+                change.succeed(True)
+        _fail([change for change in group if change.key not in applied], error)
 
     async def _transact(self, group: list[Change]) -> set[str]:
         """Run a group in one transaction; return the keys of those changes whose first step changed something."""
         writer = await self._database.writer(durable=any(change.durable for change in group))
+        if group[0].work is not None:
+            await writer.execute_fetchall("begin immediate")
+            await group[0].work(writer)
+            await self._end(writer)
+            return {group[0].key}
         firsts: dict[str, list[tuple[str, bytes]]] = {}
         laters: dict[str, list[tuple[str, bytes]]] = {}
         for change in group:
@@ -188,12 +235,15 @@ class Commits:
             rows = [row for key, row in laters.get(name, ()) if key in changed]
             if rows:
                 await writer.execute_fetchall(QUERIES[name], _as_list(rows))
+        await self._end(writer)
+        return changed
+
+    async def _end(self, writer: aiosqlite.Connection) -> None:
         try:
             await writer.commit()
         except sqlite3.Error as error:
             raise _CommitFailed(str(error)) from error
         self.committed += 1
-        return changed
 
     async def _stow(self) -> None:
         """Have ballast again when there is space again."""
@@ -201,6 +251,11 @@ class Commits:
         if self._ballast.missing and now - self._stowed_at >= STOW_INTERVAL:
             self._stowed_at = now
             await asyncio.to_thread(self._ballast.stow)
+
+
+def _nobody_knows(_: UploadInfo | None) -> bool:
+    """Be the answer of a change that may as well be asked for again."""
+    return False
 
 
 def _ignore(_: bool) -> None:

@@ -14,6 +14,7 @@ import aiosqlite
 
 from tusd_py.errors import StartupError, StoreError
 from tusd_py.stores.sqlite import schema
+from tusd_py.stores.sqlite.health import check_file, unusable
 from tusd_py.stores.sqlite.queries import QUERIES
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,9 @@ class Database:
             needed = ".".join(map(str, OLDEST_SQLITE))
             raise StartupError(f"Python's SQLite library is {sqlite3.sqlite_version}, tusd-py needs {needed} or newer")
         try:
-            if not self.read_only:
+            if self.read_only:
+                await asyncio.to_thread(check_file, self.path)
+            else:
                 await asyncio.to_thread(schema.prepare_file, self.path, self._data_root)
                 await self._prepare()
             self._reader = await self._connect("ro")
@@ -57,7 +60,7 @@ class Database:
         except BaseException as error:
             await self.close()
             if isinstance(error, (sqlite3.Error, OSError)):
-                raise StartupError(f"The database {self.path} cannot be used: {error}") from error
+                raise unusable(self.path, error) from error
             raise
 
     async def close(self) -> None:
@@ -75,7 +78,7 @@ class Database:
         try:
             return list(await self._reader.execute_fetchall(QUERIES[name], parameters))
         except sqlite3.Error as error:
-            raise StoreError("The server could not read what it knows of uploads") from error
+            raise _unreadable(error) from error
 
     async def writer(self, *, durable: bool) -> aiosqlite.Connection:
         """Return the connection that writes, ready for a transaction that is `durable` or not.
@@ -107,6 +110,17 @@ class Database:
             with suppress(sqlite3.Error):
                 await writer.close()
 
+    async def settle_log(self) -> None:
+        """Decide what a failed commit left in the log: what readers see now is safe, anything else is gone for good.
+
+        Without this a later recovery of the log could find a commit whose caller was told that it failed; and what
+        is written behind pages that the kernel lost would be lost with them. Raises `sqlite3.Error`: undecided.
+        """
+        writer = await self.writer(durable=True)
+        rows = list(await writer.execute_fetchall("pragma wal_checkpoint(truncate)"))
+        if rows[0][0]:
+            raise sqlite3.OperationalError("the log is in use")
+
     async def _prepare(self) -> None:
         migrations = schema.load_migrations()
         writer = await self.writer(durable=True)
@@ -134,6 +148,12 @@ class Database:
             timeout=BUSY_TIMEOUT,
             isolation_level=None,
         )
+
+
+def _unreadable(error: sqlite3.Error) -> StoreError:
+    # Whoever asked gets words that tell nothing about the inside; the traceback would tell no more than the error.
+    log.error("reading the database failed: %s", error, extra={"action": "read_failed"})
+    return StoreError("The server could not read what it knows of uploads")
 
 
 def first_column(rows: Iterable[sqlite3.Row]) -> set[str]:

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
+import aiosqlite
 import msgspec
 
 from tusd_py.abc import InfoStore
-from tusd_py.errors import StaleWriter, StartupError, UploadExists
+from tusd_py.errors import StaleWriter, StartupError, StoreError, UploadExists
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability, Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 from tusd_py.stores.sqlite.ballast import Ballast, wants_room
-from tusd_py.stores.sqlite.boot import current_boot_id, settle_boot
-from tusd_py.stores.sqlite.commits import Commits
+from tusd_py.stores.sqlite.boot import current_boot_id, fall_back, settle_boot
+from tusd_py.stores.sqlite.commits import Change, Commits
 from tusd_py.stores.sqlite.database import Database, Parameters, first_column
+from tusd_py.stores.sqlite.health import unusable
 from tusd_py.stores.sqlite.jobs import SqliteJobStore
 from tusd_py.stores.sqlite.recent import After, Recent
 
@@ -68,7 +70,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         if self._read_only:
             return
         await asyncio.to_thread(self._ballast.stow)
-        self._commits = Commits(self._database, self._ballast)
+        self._commits = Commits(self._database, self._ballast, self._stored)
 
     async def _open(self) -> None:
         self._recent = Recent(0) if self._read_only else Recent()
@@ -83,7 +85,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         except BaseException as error:
             await self._database.close()
             if isinstance(error, (sqlite3.Error, OSError)):
-                raise StartupError(f"The database {self._database.path} cannot be used: {error}") from error
+                raise unusable(self._database.path, error) from error
             raise
 
     async def close(self) -> None:
@@ -101,7 +103,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
         steps = (("insert_upload", upload), *(("insert_job", job) for job in jobs))
-        if not await self._change(upload.id, *steps, durable=durable, after=lambda _: upload):
+        changed = await self._change(
+            upload.id, *steps, durable=durable, after=lambda _: upload, applied=lambda found: found == upload
+        )
+        if not changed:
             raise UploadExists
 
     async def get(self, upload_id: str) -> UploadInfo | None:
@@ -110,32 +115,41 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
             return upload
         token = self._recent.begin_read(upload_id)
         try:
-            rows = await self._database.read("get_upload", {"id": upload_id})
-            upload = _upload(rows[0]) if rows else None
+            upload = await self._stored(upload_id)
         finally:
             self._recent.end_read(upload_id, token, upload)
         return upload
 
+    async def _stored(self, upload_id: str) -> UploadInfo | None:
+        rows = await self._database.read("get_upload", {"id": upload_id})
+        return _upload(rows[0]) if rows else None
+
     async def advance(self, progress: Progress, *, durable: bool) -> None:
         """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
-        step = ("advance_upload", progress)
-        if not await self._change(progress.upload_id, step, durable=durable, after=_taking(progress)):
-            raise StaleWriter
+        await self._take(progress, ("advance_upload", progress), durable=durable)
 
     async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
         steps = (("finish_upload", progress), *(("insert_job", job) for job in jobs))
-        if not await self._change(progress.upload_id, *steps, durable=durable, after=_taking(progress)):
+        await self._take(progress, *steps, durable=durable)
+
+    async def _take(self, progress: Progress, *steps: tuple[str, object], durable: bool) -> None:
+        changed = await self._change(
+            progress.upload_id, *steps, durable=durable, after=_taking(progress), applied=_has_taken(progress)
+        )
+        if not changed:
             raise StaleWriter
 
     async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
         """Make an upload unknown to clients; see `tusd_py.abc.InfoStore.mark_deleting`. Works on a full disk."""
-        return await self._change(upload_id, ("mark_deleting", {"upload_id": upload_id}), durable=durable)
+        step = ("mark_deleting", {"upload_id": upload_id})
+        return await self._change(upload_id, step, durable=durable, applied=_is_deleting)
 
     async def delete(self, upload_id: str) -> None:
         """Forget an upload marked as deleting, and its jobs. A power cut may bring the mark back, nothing else."""
         row = {"upload_id": upload_id}
-        await self._change(upload_id, ("delete_upload", row), ("delete_jobs", row), durable=False)
+        steps = (("delete_upload", row), ("delete_jobs", row))
+        await self._change(upload_id, *steps, durable=False, applied=lambda found: found is None)
 
     async def list_uploads(
         self, *, after: str = "", limit: int = 1000, states: Collection[UploadState] = ()
@@ -162,6 +176,14 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         )
         await asyncio.gather(*changes)
 
+    async def fall_back(self) -> None:
+        """Take back what is not known to be synced; see `tusd_py.abc.InfoStore.fall_back`. What boot does, too."""
+        if self._commits is None or self._commits.is_closing:
+            raise StoreError("The info store is not open for writing")
+        change = Change("", durable=True, work=_fall_back)
+        change.settled = lambda _: self._recent.clear()
+        await self._commits.settle(change)
+
     async def usage(self) -> Usage:
         """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`."""
         row = (await self._database.read("get_usage", {}))[0]
@@ -174,6 +196,18 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
 
 def _taking(progress: Progress) -> After:
     return lambda upload: upload and progress.applied_to(upload)
+
+
+def _has_taken(progress: Progress) -> Callable[[UploadInfo | None], bool]:
+    return lambda found: found is not None and found == progress.applied_to(found)
+
+
+def _is_deleting(found: UploadInfo | None) -> bool:
+    return found is not None and found.state is UploadState.DELETING
+
+
+async def _fall_back(writer: aiosqlite.Connection) -> None:
+    await fall_back(writer, "syncing failed", {"action": "settle_failed"})
 
 
 def _as_json(values: Collection[str]) -> str:

@@ -162,6 +162,16 @@ where scheduled_at <= :now
 order by scheduled_at, upload_id, task
 limit :limit;
 
+-- name: stray_jobs
+-- Those of an upload on its way out go with it.
+select upload_id, task
+from jobs
+where
+    (upload_id, task) > (:after_id, :after_task)
+    and not exists (select 1 from uploads where id = jobs.upload_id and state in ('finished', 'deleting'))
+order by upload_id, task
+limit :limit;
+
 -- name: next_job_at
 select min(scheduled_at)
 from jobs

@@ -62,6 +62,11 @@ class Recent:
             if upload is not None:
                 self._remember(upload)
 
+    def clear(self) -> None:
+        """Forget everything, also what is being read: many rows have changed."""
+        self._rows.clear()
+        self._reading.clear()
+
     def _remember(self, upload: UploadInfo) -> None:
         if len(upload.metadata) + len(upload.concat or "") > LONGEST_TEXT:
             return
