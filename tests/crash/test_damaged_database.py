@@ -194,6 +194,20 @@ async def test_met_at_run_time(torn: tuple[Path, list[str]], session: aiohttp.Cl
     assert {problem[0] for problem in run(str(place), "--json").found} == {"database"}
 
 
+async def test_data_not_mounted(place: Path, session: aiohttp.ClientSession) -> None:
+    """Uploads whose whole directory is gone are not begun anew: a mount is missing, and may come back (I16)."""
+    (place / "uploads").rename(place / "elsewhere")
+    child = await launch(place)
+    out, err = await child.communicate()
+    assert (child.returncode, out) == (1, b"")
+    assert err.decode().count("\n") == 1
+    assert "uploads is not there: is its file system mounted?" in err.decode()
+    assert not (place / "uploads").exists()
+    (place / "elsewhere").rename(place / "uploads")
+    async with process(place):
+        pass
+
+
 async def test_unreadable_rows_make_no_orphans(torn: tuple[Path, list[str]]) -> None:
     """Data whose rows cannot be read is not taken for data without a row. (I16)"""
     place, names = torn

@@ -83,13 +83,14 @@ class Engine:
         """Open the stores, finish what a crash left, begin to sweep. Raises `StartupError`; destroys nothing."""
         ctx = self._ctx
         ctx.draining = False
-        await ctx.data.open()
         try:
+            # First, because it looks for data that is not there any more; the data store would make its place anew.
             await ctx.info.open()
+            await ctx.data.open()
             done = await expire.recover(ctx)
         except BaseException:
-            await ctx.info.close()
             await ctx.data.close()
+            await ctx.info.close()
             raise
         if done:
             log.info("finished %d interrupted removals", done, extra={"action": "recovered"})

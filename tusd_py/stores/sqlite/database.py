@@ -126,6 +126,8 @@ class Database:
         writer = await self.writer(durable=True)
         if await schema.check_version(writer, self.path, migrations) == 0:
             await asyncio.to_thread(schema.check_unused, self.path, self._data_root)
+        elif await writer.execute_fetchall(QUERIES["any_upload"]):
+            await asyncio.to_thread(schema.check_data, self.path, self._data_root)
         # Only now that the file is known to be ours or new: this is the first thing that changes it.
         rows = list(await writer.execute_fetchall("pragma journal_mode = wal"))
         if rows[0][0] != "wal":

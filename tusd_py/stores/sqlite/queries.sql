@@ -187,6 +187,9 @@ insert into meta (key, value)
 values (:key, :value)
 on conflict (key) do update set value = excluded.value;
 
+-- name: any_upload
+select 1 from uploads limit 1;
+
 -- name: probe_uploads
 -- Read both ends of the tree: a database damaged there is refused at start, at a cost that does not grow.
 select

@@ -80,6 +80,15 @@ def check_unused(path: Path, data_root: Path | None) -> None:
         )
 
 
+def check_data(path: Path, data_root: Path | None) -> None:
+    """Refuse a database that knows of uploads where their directory is gone, not mounted, say. Blocking."""
+    if data_root is not None and not data_root.exists():
+        raise StartupError(
+            f"{path} knows of uploads, but {data_root} is not there: is its file system mounted? "
+            "If their data is lost for good, make the directory, and see what is missing with tusd-py fsck"
+        )
+
+
 def _has_data(data_root: Path) -> bool:
     if not data_root.is_dir():
         return False
