@@ -424,3 +424,37 @@ async def _is_set_aside(office: Office) -> bool:
 
 async def _is_long(items: list[str], size: int) -> bool:
     return len(items) >= size
+
+
+async def test_ends_while_the_store_is_asked(office: Office) -> None:
+    """What the store said before a job ended is no reason to run it again (I14)."""
+    asked, goes_on = 0, asyncio.Event()
+    read = office.store.due_jobs
+
+    async def slowly(now: float, *, limit: int) -> list[Job]:
+        nonlocal asked
+        asked += 1
+        rows = await read(now, limit=limit)
+        if asked == 2:
+            goes_on.set()
+            await until(lambda: _holds(not office.worker._active))
+        return rows
+
+    async def held(upload: FinishedUpload) -> None:
+        await goes_on.wait()
+        await office.work(upload)
+
+    office.store.due_jobs = slowly  # type: ignore[method-assign]
+    office.registry = Registry(office.clock)
+    office.registry.add(held, "work")
+    office.new_worker()
+    async with office.open():
+        await office.finish("a")
+        await until(lambda: _holds(bool(office.worker._active)))
+        office.worker.wake()
+        await until(lambda: _holds(asked >= 3 and not office.worker._active))
+    assert len(office.runs) == 1
+
+
+async def _holds(condition: bool) -> bool:
+    return condition

@@ -89,16 +89,17 @@ class Worker:
                 await asyncio.wait(set(self._active.values()))
 
     async def _start_due(self, now: float) -> None:
-        # Rows of running jobs are due as well.
+        # Rows of running jobs are due as well, and one that ends while the store is asked may still be among them.
+        running = set(self._active)
         for job in await self._jobs.due_jobs(now, limit=CONCURRENCY + len(self._active)):
             task = self._registry.get(job.task)
             key = (job.upload_id, job.task)
             if task is None:
                 await self._set_aside(job)
-            elif key not in self._active and len(self._active) < CONCURRENCY:
-                running = asyncio.create_task(self._work(job, task), name=f"tusd-py job {job.task}")
-                self._active[key] = running
-                running.add_done_callback(partial(self._ended, key))
+            elif key not in running and len(self._active) < CONCURRENCY:
+                started = asyncio.create_task(self._work(job, task), name=f"tusd-py job {job.task}")
+                self._active[key] = started
+                started.add_done_callback(partial(self._ended, key))
 
     def _ended(self, key: tuple[str, str], _: asyncio.Task[None]) -> None:
         del self._active[key]
