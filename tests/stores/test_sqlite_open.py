@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -329,3 +330,23 @@ async def test_no_scans(path: Path, query: str, index: str) -> None:
     assert index in plan
     assert "SCAN uploads |" not in f"{plan} |"
     assert "TEMP B-TREE FOR ORDER" not in plan
+
+
+async def test_killed_in_the_first_start(path: Path, tmp_path: Path) -> None:
+    """A first start that was killed with its schema uncommitted in the log does not stop the next (I16)."""
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("pragma journal_mode = wal")
+    writer.execute("pragma cache_size = 1")
+    writer.execute("begin immediate")
+    for number in range(50):
+        writer.execute(f"create table t{number} (a)")
+    left = tmp_path / "left"
+    left.mkdir()
+    for each in path.parent.glob(f"{path.name}*"):
+        shutil.copy(each, left)
+    writer.rollback()
+    writer.close()
+    assert (left / f"{path.name}-wal").stat().st_size > 0
+    store = new_store(left / path.name, data_root=tmp_path / "uploads")
+    await store.open()
+    await store.close()

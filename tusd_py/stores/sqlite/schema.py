@@ -53,6 +53,7 @@ def prepare_file(path: Path, data_root: Path | None) -> None:
     if found is not None and not stat.S_ISREG(found.st_mode):
         raise StartupError(f"{path} is a symbolic link or not a plain file; put the database itself there")
     if found is None or found.st_size == 0:
+        _check_no_log(path)
         check_unused(path, data_root)
     if found is None:
         # Before SQLite does: the files it makes beside take over this mode, whatever the umask.
@@ -69,10 +70,7 @@ def prepare_file(path: Path, data_root: Path | None) -> None:
 
 
 def check_unused(path: Path, data_root: Path | None) -> None:
-    """Refuse to begin an empty database where there is something that an older one must have known. Blocking."""
-    log_file = path.with_name(path.name + "-wal")
-    if log_file.exists() and log_file.stat().st_size > 0:
-        raise StartupError(f"{path} is missing or empty, but {log_file} is there: restore the database from a backup")
+    """Refuse to begin an empty database where there is data that an older one must have known. Blocking."""
     if data_root is not None and _has_data(data_root):
         raise StartupError(
             f"{path} is missing or empty, but {data_root} holds uploads: "
@@ -87,6 +85,14 @@ def check_data(path: Path, data_root: Path | None) -> None:
             f"{path} knows of uploads, but {data_root} is not there: is its file system mounted? "
             "If their data is lost for good, make the directory, and see what is missing with tusd-py fsck"
         )
+
+
+def _check_no_log(path: Path) -> None:
+    # SQLite throws the log away. Beside a database with a page in it, it reads it instead: what the very first start
+    # had not committed when it was killed is no reason to refuse the second.
+    log_file = path.with_name(path.name + "-wal")
+    if log_file.exists() and log_file.stat().st_size > 0:
+        raise StartupError(f"{path} is missing or empty, but {log_file} is there: restore the database from a backup")
 
 
 def _has_data(data_root: Path) -> bool:
