@@ -52,6 +52,7 @@ LINES = {
     "unknown transfer coding": ("Transfer-Encoding: xchunked",),
     "chunked twice": ("Transfer-Encoding: chunked, chunked",),
     "chunked is not last": ("Transfer-Encoding: chunked, gzip",),
+    "another coding before chunked": ("Transfer-Encoding: gzip, chunked",),
     "folded line": ("Content-Length: 11", "X-Folded: a", " b"),
     "space before the colon": ("Content-Length : 11",),
     "bare line feed": ("Content-Length: 11\nX-Other: 1",),
@@ -84,6 +85,7 @@ async def test_bad_head(client: Client, server: Target, lines: tuple[str, ...]) 
 FIRST = {
     "lower-case method": "patch {path} HTTP/1.1",
     "unknown version": "PATCH {path} HTTP/3.7",
+    "version of another protocol": "PATCH {path} HTTP/2.0",
     "no path": "PATCH HTTP/1.1",
     "not HTTP": "\x16\x03\x01\x02\x00\x01",
 }

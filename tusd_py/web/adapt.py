@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aiohttp import web
+from aiohttp import HttpVersion10, HttpVersion11, web
 
 from tusd_py.errors import InvalidFraming
 from tusd_py.protocol.messages import Reply, RequestHead
@@ -39,12 +39,16 @@ def base_path(request: web.Request, tail: str | None) -> str:
 
 def check_framing(request: web.Request) -> None:
     """Refuse what HTTP allows nobody to send but aiohttp lets through. Raises `InvalidFraming`."""
-    if request.version < (1, 0):
-        # aiohttp takes a request line without a version for one that has headers and a body all the same.
-        raise InvalidFraming("The request line has no HTTP version")
-    if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
+    if request.version not in (HttpVersion10, HttpVersion11):
+        # aiohttp takes a request line without a version, or with HTTP/2.0, for one that has headers and a body.
+        raise InvalidFraming("The request line is not one of HTTP/1.1 or HTTP/1.0")
+    if codings := request.headers.getall("Transfer-Encoding", ()):
         # RFC 9112, 6.1: framing cannot be trusted, close the connection.
-        raise InvalidFraming("Transfer-Encoding needs HTTP/1.1")
+        if request.version < HttpVersion11:
+            raise InvalidFraming("Transfer-Encoding needs HTTP/1.1")
+        # aiohttp unpacks no other coding and leaves it to us: it would be stored as it came.
+        if [coding.strip().lower() for coding in codings] != ["chunked"]:
+            raise InvalidFraming("The only transfer coding of this server is chunked")
     if request.headers.get("Upgrade", "").strip().lower() == "websocket":
         # aiohttp takes what follows for the other protocol. Other upgrades it ignores, as everybody may.
         raise InvalidFraming("This server speaks HTTP only")

@@ -12,6 +12,7 @@ from tusd_py.errors import (
     InternalServerError,
     MissingVersion,
     OriginNotAllowed,
+    StoreError,
     TusError,
     UploadNotFound,
 )
@@ -81,6 +82,9 @@ class Mount:
                 reply = self._dialect.refused(error, head)
             except ConnectionError:
                 raise
+            except OSError:
+                log.exception("the disk failed", extra={"action": "store_failed"})
+                reply = self._dialect.refused(StoreError("The server could not use its disk; try again"), head)
             except Exception:
                 log.exception("a request failed", extra={"action": "request_failed"})
                 reply = self._dialect.refused(InternalServerError(), head)

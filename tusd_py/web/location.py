@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import msgspec
@@ -14,7 +14,7 @@ Network = IPv4Network | IPv6Network
 
 _FORWARDED = ("Forwarded", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Prefix", "Via")
 # RFC 3986 reg-name or IPv6 literal, with an optional port; nothing that could split a header or a URL.
-_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~-]{1,253}|\[([0-9A-Fa-f:.]{2,45})\])(?::([0-9]{1,5}))?")
 _PREFIX = re.compile(r"(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+")
 # RFC 7239, section 4: forwarded-pair = token "=" (token / quoted-string).
 _PAIR = re.compile(r'\s*([A-Za-z-]+)=(?:"((?:[^"\\]|\\.)*)"|([^";,\s]*))\s*')
@@ -137,6 +137,19 @@ def _first_forwarded(header: str) -> dict[str, str]:
 
 def _clean_host(host: str | None, scheme: str) -> str | None:
     """Return a host that may stand in a URL, without the scheme's own port; None when it is not one."""
-    if host is None or not _HOST.fullmatch(host):
+    match = None if host is None else _HOST.fullmatch(host)
+    if host is None or match is None:
+        return None
+    literal, port = match.groups()
+    # Nobody could follow such a URL; most libraries refuse to read it.
+    if (port is not None and int(port) >= 2**16) or (literal is not None and not _is_ipv6(literal)):
         return None
     return host.removesuffix(_DEFAULT_PORT.get(scheme, ":"))
+
+
+def _is_ipv6(literal: str) -> bool:
+    try:
+        IPv6Address(literal)
+    except ValueError:
+        return False
+    return True
