@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-memory bench-micro check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-memory bench-micro chaos soak mutants check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -62,6 +62,15 @@ bench-memory: ## measure what clients cost in memory; as root also with a disk t
 
 bench-micro: ## count what single requests cost; BENCH="--against FILE" compares with an earlier run
 	$(BIN)/python -m benchmarks.micro $(BENCH)
+
+chaos:      ## the fault programme in the volume of CI; as root also power cuts and full disks; ends with its figures
+	$(BIN)/python -m pytest -q tests/faults --volume ci $(FAULTS)
+
+soak:       ## the same at length; KILLS=, CUTS=, OPS=, ... say how much, FAULTS="--fault-seed N" which
+	$(BIN)/python -m pytest -q tests/faults --volume soak --timeout 0 $(FAULTS)
+
+mutants:    ## put known faults into copies of the server, one by one, and see the tests fail
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 check:      ## everything that must be green before a commit
 	.ci/run
