@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,7 +49,9 @@ class DataDir:
     def close(self) -> None:
         """Let others use the directory. Safe to call twice."""
         if self._lock is not None:
-            os.ftruncate(self._lock, 0)
+            # On a disk that is gone the old pid stays; the lock itself is the kernel's, and ends with the descriptor.
+            with suppress(OSError):
+                os.ftruncate(self._lock, 0)
             os.close(self._lock)
             self._lock = None
 
@@ -95,10 +98,25 @@ def open_data_dir(path: Path, *, allow_unsafe: bool = False) -> DataDir:
 def _make(path: Path) -> None:
     if path.is_dir():
         return
+    made = [place for place in (path, *path.parents) if not place.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
     # An inherited umask may have taken away what the server itself needs.
     path.chmod(_DIRECTORY_MODE)
+    for place in made:
+        _sync(place.parent)
+
+
+def _sync(directory: Path) -> None:
+    """Bring the names in a directory to stable storage: what is in one whose name is lost is lost with it."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # one that may be written but not read; nobody but its owner can sync it
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _check_safe(place: Path) -> None:

@@ -7,7 +7,8 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -26,6 +27,9 @@ READ_BUFFER = 32 * 1024
 """Bytes of a body that wait for their handler; aiohttp stops the socket at twice this."""
 MAX_REQUEST_LINE = 8190
 """Longest request line taken, in bytes."""
+COMPLAINT_INTERVAL = 60.0
+"""Seconds between two records of connections that cannot be taken."""
+_NO_DESCRIPTOR = "socket.accept() out of system resource"
 
 
 async def run(settings: Settings, ready: Callable[[str], None]) -> None:
@@ -36,6 +40,7 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
     """
     read_little_at_first()
     _allow_descriptors()
+    _complain_seldom()
     app = web.Application()
     tus = build(settings, shielded=False)
     setup(app, settings.base_path, tus=tus)
@@ -52,9 +57,10 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
         max_field_size=MAX_HEADER_FIELD,
         max_line_size=MAX_REQUEST_LINE,
     )
-    await runner.setup()
+    ended = _end_on_signal()
+    if not await _unless(ended, runner.setup()):
+        return
     try:
-        ended = _end_on_signal()
         url = await _listen(runner, settings)
         log.info(
             "serving %s (durability %s)",
@@ -73,6 +79,40 @@ def _allow_descriptors() -> None:
     """Take as many file descriptors as the system grants: an upload needs three, and the usual soft limit is 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _complain_seldom() -> None:
+    """Log once in a while that there is no descriptor left; asyncio tells of every attempt, a hundred times a second.
+
+    The record needs no descriptor itself, unlike one with the traceback of the attempt.
+    """
+    silent_until = float("-inf")
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        nonlocal silent_until
+        if context.get("message") != _NO_DESCRIPTOR:
+            loop.default_exception_handler(context)
+        elif loop.time() >= silent_until:
+            silent_until = loop.time() + COMPLAINT_INTERVAL
+            log.error("no file descriptor is left for new connections: they wait", extra={"action": "accept_failed"})
+
+    asyncio.get_running_loop().set_exception_handler(handle)
+
+
+async def _unless(ended: asyncio.Event, starting: Awaitable[None]) -> bool:
+    """Start, and return True; give it up and return False when the signal to end comes first."""
+    signalled = asyncio.ensure_future(ended.wait())
+    started = asyncio.ensure_future(starting)
+    await asyncio.wait((started, signalled), return_when=asyncio.FIRST_COMPLETED)
+    signalled.cancel()
+    if not started.done():
+        # What was going on, removals of an earlier life perhaps, is gone on with by the next start.
+        started.cancel()
+        await asyncio.wait((started,))
+    if started.cancelled():
+        return False
+    started.result()
+    return True
 
 
 async def _listen(runner: web.AppRunner, settings: Settings) -> str:
