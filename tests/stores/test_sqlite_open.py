@@ -198,9 +198,9 @@ async def test_empty_root_is_no_data(path: Path) -> None:
 async def test_missing_database_beside_its_log(path: Path) -> None:
     """A log without its database holds committed uploads and is not thrown away (I16)."""
     log = path.with_name("uploads.sqlite3-wal")
-    log.write_bytes(b"committed")
+    log.write_bytes(b"committed" * 4)
     assert "restore the database" in await refused(new_store(path))
-    assert log.read_bytes() == b"committed"
+    assert log.read_bytes() == b"committed" * 4
 
 
 async def test_symlink(path: Path) -> None:
@@ -350,3 +350,21 @@ async def test_killed_in_the_first_start(path: Path, tmp_path: Path) -> None:
     store = new_store(left / path.name, data_root=tmp_path / "uploads")
     await store.open()
     await store.close()
+
+
+async def test_log_of_a_dead_process_is_synced(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits that a killed process had not synced yet are shown to nobody before they are (I1, I3)."""
+    writer = sqlite3.connect(path, isolation_level=None)
+    writer.execute("pragma journal_mode = wal")
+    writer.execute(f"pragma application_id = {schema.APPLICATION_ID}")
+    synced: list[str] = []
+    real = os.fsync
+
+    def watch(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    schema.prepare_file(path, None)
+    writer.close()
+    assert synced == [f"{path.name}-wal", path.parent.name]

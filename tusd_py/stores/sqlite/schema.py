@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x74757364
 """`tusd` in ASCII, in the header of every database of ours."""
+LOG_HEADER = 32
+"""Bytes of a write-ahead log in which nothing was ever written."""
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
 
 
@@ -62,11 +64,11 @@ def prepare_file(path: Path, data_root: Path | None) -> None:
             os.fchmod(fd, 0o600)
         finally:
             os.close(fd)
-        parent = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(parent)
-        finally:
-            os.close(parent)
+        _sync(path.parent)
+    if (log_file := _log_of(path)).exists():
+        # A process that was killed may have left commits in it that are not on the disk: nobody may be shown them yet.
+        _sync(log_file, os.O_NOFOLLOW | os.O_NONBLOCK)
+        _sync(path.parent)
 
 
 def check_unused(path: Path, data_root: Path | None) -> None:
@@ -90,9 +92,21 @@ def check_data(path: Path, data_root: Path | None) -> None:
 def _check_no_log(path: Path) -> None:
     # SQLite throws the log away. Beside a database with a page in it, it reads it instead: what the very first start
     # had not committed when it was killed is no reason to refuse the second.
-    log_file = path.with_name(path.name + "-wal")
-    if log_file.exists() and log_file.stat().st_size > 0:
+    log_file = _log_of(path)
+    if log_file.exists() and log_file.stat().st_size > LOG_HEADER:
         raise StartupError(f"{path} is missing or empty, but {log_file} is there: restore the database from a backup")
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _sync(place: Path, flags: int = 0) -> None:
+    fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | flags)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _has_data(data_root: Path) -> bool:
