@@ -233,11 +233,12 @@ class DataStore(ABC):
         """
 
     @abstractmethod
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> Data:
         """Open an upload's data for writing, now or when it is first used.
 
         Here or there `DataLost` is raised when it is not there, is not a plain file, or has less than `holds` bytes:
-        what was acknowledged is gone, and writing behind it would hide that (I7).
+        what was acknowledged is gone, and writing behind it would hide that (I7). With None, no byte ever was: data
+        that is not there is made anew, and survives a power cut.
         """
 
     @abstractmethod

@@ -95,7 +95,7 @@ class RecordingDataStore(MemoryDataStore):
         self.journal.note("create", f"+{size}" if size else "", _mark(durable))
         await super().create(upload_id, buffers, durable=durable)
 
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> RecordingData:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> RecordingData:
         await super().write_to(upload_id, holds=holds)
         return RecordingData(self, self.content(upload_id))
 

@@ -6,7 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from tests.engine.rooms import House, house
-from tusd_py.errors import StoreError, UploadNotFound
+from tusd_py.errors import DataLost, StoreError, UploadNotFound
+from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadInfo, UploadState
 
 
@@ -79,3 +80,32 @@ async def test_crash_inside_a_removal(verb: str) -> None:
         assert rooms.row(upload_id).state is UploadState.DELETING
         await rooms.engine.start()
         assert (await rooms.info.list_uploads(), rooms.data._contents) == ([], {})
+
+
+@pytest.mark.parametrize("level", list(Durability))
+async def test_file_that_never_held_anything(level: Durability) -> None:
+    """An upload whose name did not survive, and of which no byte was acknowledged, is gone on with (I7).
+
+    One whose bytes are gone is not.
+    """
+    async with house(level) as rooms:
+        empty, begun = await rooms.create(), await rooms.create()
+        await rooms.append(begun, 0, b"ab")
+        for upload_id in (empty, begun):
+            await rooms.data.remove(upload_id, durable=False)
+        assert (await rooms.append(empty, 0, b"abcdefgh")).is_finished
+        with pytest.raises(DataLost):
+            await rooms.append(begun, 2, b"cdefgh")
+
+
+@pytest.mark.parametrize("level", list(Durability))
+async def test_level_is_raised(level: Durability) -> None:
+    """What was acknowledged at a weaker level is on stable storage before anybody is served at level patch (I1, I3)."""
+    async with house(level, start=False) as rooms:
+        await rooms.info.insert(UploadInfo(id="begun", length=9, offset=4), durable=False)
+        await rooms.engine.start()
+        promised = level is Durability.PATCH
+        assert ("sync_all" in rooms.journal.take()) == promised
+        found = await rooms.info.get("begun")
+        assert found is not None
+        assert found.synced_offset == (4 if promised else 0)

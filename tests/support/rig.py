@@ -85,7 +85,7 @@ class TroubledStore(MemoryDataStore):
         if (gate := self.gates.get(step)) is not None:
             await gate.pass_through()
 
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> TroubledData:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> TroubledData:
         await super().write_to(upload_id, holds=holds)
         return TroubledData(self, self.content(upload_id))
 

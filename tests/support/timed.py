@@ -99,7 +99,7 @@ class DooredStore(DataStore):
     async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
         await self._store.create(upload_id, buffers, durable=durable)
 
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> Data:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> Data:
         return DooredData(await self._store.write_to(upload_id, holds=holds), self.copying)
 
     async def read_from(self, upload_id: str) -> Any:

@@ -211,8 +211,9 @@ async def test_broken_store(start_server, client_of) -> None:
     target: Target = await start_server()
     client = client_of(target)
     url = await client.create(5)
+    await client.patch(url, 0, b"h")
     target.data_path(url).unlink()
-    answer = await client.patch(url, 0, b"hello")
+    answer = await client.patch(url, 1, b"ello")
     check_refusal(answer, 500, "ERR_DATA_LOST")
 
 

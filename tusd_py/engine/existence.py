@@ -35,10 +35,10 @@ async def begin(
 async def remove(ctx: Context, upload_id: str) -> None:
     """Remove an upload whose lock is held, or that nobody else can know. Removing nothing is fine.
 
-    Unknown first, then gone: a crash leaves a half-removed upload to be finished, not data without a name.
+    Unknown first, then gone: a crash leaves a half-removed upload to be finished, not data without a name. At every
+    level: the system may bring back a row whose file it has forgotten for good.
     """
-    durable = ctx.policy.durability.syncs_finish
-    if await ctx.info.mark_deleting(upload_id, durable=durable):
-        await ctx.data.remove(upload_id, durable=durable)
+    if await ctx.info.mark_deleting(upload_id, durable=True):
+        await ctx.data.remove(upload_id, durable=ctx.policy.durability.syncs_finish)
         await ctx.info.delete(upload_id)
         ctx.doubts.uploads.pop(upload_id, None)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from tusd_py.abc import Body, Clock, DataReader, DataStore, InfoStore, Locker
 from tusd_py.engine import append, create, expire, read, settle, terminate
 from tusd_py.engine.context import Context, Policy
-from tusd_py.errors import ServerShutdown, StoreError
+from tusd_py.errors import ServerShutdown, StartupError, StoreError
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo
@@ -88,9 +88,14 @@ class Engine:
             await ctx.info.open()
             await ctx.data.open()
             done = await expire.recover(ctx)
-        except BaseException:
+            if ctx.policy.durability.syncs_progress:
+                # What an earlier life acknowledged at a weaker level is promised from now on.
+                await settle.settle(ctx)
+        except BaseException as error:
             await ctx.data.close()
             await ctx.info.close()
+            if isinstance(error, (StoreError, OSError)):
+                raise StartupError(f"The data directory cannot be used: {error}") from error
             raise
         if done:
             log.info("finished %d interrupted removals", done, extra={"action": "recovered"})

@@ -227,7 +227,9 @@ class Writer:
 
     async def _open(self) -> Data:
         if self._data is None:
-            self._data = await self._ctx.data.write_to(self.upload.id, holds=self.upload.offset)
+            # The name of an upload that has got no byte yet need not have survived, at the weaker levels.
+            holds = self.upload.offset or None
+            self._data = await self._ctx.data.write_to(self.upload.id, holds=holds)
         return self._data
 
     def _progress(self, position: int, length: int | None, *, durable: bool, finish: bool) -> Progress:

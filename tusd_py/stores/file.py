@@ -203,7 +203,7 @@ class FileDataStore(DataStore):
         else:
             await threads.run(root.create, upload_id, buffers, False)
 
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> FileData:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
         root, threads = self._opened()
         return FileData(root, threads, self._plane, upload_id, root.open_later(upload_id, holds))

@@ -108,10 +108,12 @@ class MemoryDataStore(DataStore):
         content = self._contents[upload_id] = _Content(self._now)
         content.put(0, b"".join(buffers))
 
-    async def write_to(self, upload_id: str, *, holds: int = 0) -> MemoryData:
+    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""
+        if holds is None and upload_id not in self._contents:
+            await self.create(upload_id, durable=True)
         content = self.content(upload_id)
-        if len(content.data) < holds:
+        if len(content.data) < (holds or 0):
             raise DataLost(f"The stored data has {len(content.data)} bytes instead of {holds}")
         return MemoryData(self, content)
 

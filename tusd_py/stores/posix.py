@@ -131,16 +131,23 @@ class Root:
         fd, found = self._open(upload_id, os.O_RDONLY)
         return Descriptor(fd), found
 
-    def open_later(self, upload_id: str, holds: int) -> Descriptor:
+    def open_later(self, upload_id: str, holds: int | None) -> Descriptor:
         """Return a descriptor for writing that is opened by its first user, as `open` does.
 
-        Opening raises `DataLost` also when the file has less than `holds` bytes. Raises `UploadNotFound`.
+        Opening raises `DataLost` also when the file has less than `holds` bytes; with None it makes a file where there
+        is none. Raises `UploadNotFound`.
         """
         _check_name(upload_id)
 
         def opens() -> int:
-            fd, found = self._open(upload_id, os.O_RDWR)
-            if found.st_size < holds:
+            try:
+                fd, found = self._open(upload_id, os.O_RDWR)
+            except DataLost:
+                if holds is not None or self._exists(upload_id):
+                    raise
+                self.create(upload_id, (), durable=True)
+                fd, found = self._open(upload_id, os.O_RDWR)
+            if found.st_size < (holds or 0):
                 os.close(fd)
                 raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
             return fd
@@ -199,6 +206,12 @@ class Root:
             yield
         except OSError as error:
             errors.update(dict.fromkeys((file.upload_id for file in files), translated(error)))
+
+    def _exists(self, upload_id: str) -> bool:
+        with suppress(FileNotFoundError), self._shard(upload_id) as shard:
+            os.stat(upload_id, dir_fd=shard, follow_symlinks=False)
+            return True
+        return False
 
     def _open(self, upload_id: str, access: int) -> tuple[int, os.stat_result]:
         _check_name(upload_id)

@@ -38,7 +38,7 @@ async def fill(store: DataStore, upload_id: str, data: bytes) -> None:
     await handle.close()
 
 
-async def _use(store: DataStore, upload_id: str, *, holds: int = 0) -> None:
+async def _use(store: DataStore, upload_id: str, *, holds: int | None = 0) -> None:
     """Open an upload's data for writing, use it and close it: a store may open it with the first use."""
     data = await store.write_to(upload_id, holds=holds)
     try:
@@ -177,6 +177,15 @@ class DataStoreTests:
         await _use(store, ID, holds=6)
         with pytest.raises(DataLost):
             await _use(store, ID, holds=7)
+
+    async def test_opening_makes_what_never_held_anything(self, store: DataStore) -> None:
+        """Data that never had an acknowledged byte is made where it is not there, and else left as it is (I7)."""
+        await _use(store, ID, holds=None)
+        assert await content(store, ID) == b""
+        other = f"{ID}2"
+        await fill(store, other, b"0123")
+        await _use(store, other, holds=None)
+        assert await content(store, other) == b"0123"
 
     async def test_truncate(self, store: DataStore) -> None:
         """Truncating drops what is beyond and never makes data longer (I5)."""
