@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 from tests.faults.oracle.history import Begun, Event, History
 from tests.faults.oracle.payload import payload
-from tests.support.client import T
+from tests.support.client import CT, T
 from tests.support.wire import RawAnswer, Wire
 
 Cut = Literal["fin", "rst"]
@@ -38,16 +39,22 @@ class Actor:
         self._linger = linger
         """Seconds in which a server may still answer a body that was cut by FIN."""
 
-    async def create(self, key: str, length: int | None, headers: Mapping[str, str] | None = None) -> Event:
-        """Create an upload; its URL is in `urls` if it came."""
-        size = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
-        begun = self.log.begin("create", key, length=length)
-        answer = await self._ask("POST", self.url, {**size, "Content-Length": "0", **(headers or {})})
-        if answer is None:
-            return begun.end(None)
-        if answer.status == 201:
-            self.urls[key] = urljoin(self.url, answer.headers["Location"])
-        return begun.end(answer.status, note=answer.headers.get("Location", "") or _code(answer))
+    async def create(
+        self, key: str, length: int | None, headers: Mapping[str, str] | None = None, *, size: int = 0
+    ) -> Event:
+        """Create an upload, with so many bytes of it; its URL is in `urls` if it came."""
+        declared = {"Upload-Defer-Length": "1"} if length is None else {"Upload-Length": str(length)}
+        writer = next(self._writers) if size else 0
+        begun = self.log.begin("create", key, length=length, writer=writer, size=size)
+        asked = {**declared, **(CT if size else {}), "Content-Length": str(size), **(headers or {})}
+        return self._created(begun, await self._ask("POST", self.url, asked, payload(key, writer, 0, size)))
+
+    async def concat(self, key: str, parts: Sequence[str], length: int) -> Event:
+        """Join finished partial uploads, which have so many bytes together; the URL is in `urls` if it came."""
+        joined = " ".join(urlsplit(self.urls[part]).path for part in parts)
+        begun = self.log.begin("create", key, length=length, size=length)
+        asked = {"Upload-Concat": f"final;{joined}", "Content-Length": "0"}
+        return self._created(begun, await self._ask("POST", self.url, asked))
 
     async def patch(
         self,
@@ -57,18 +64,27 @@ class Actor:
         *,
         cut: Cut | None = None,
         after: int = 0,
+        checksum: bool = False,
+        pause: float = 0,
         headers: Mapping[str, str] | None = None,
     ) -> Event:
-        """Send a body of its own writer; with `cut`, break off after so many bytes of it."""
+        """Send a body of its own writer, with its right checksum; with `cut`, break off after so many bytes of it.
+
+        With a `pause` its second half comes so many seconds after the first one.
+        """
         writer = next(self._writers)
         sent = min(after, size) if cut else size
         begun = self.log.begin("patch", key, writer=writer, at=at, size=size, sent=sent if cut else None)
-        body = payload(key, writer, at, at + sent)
+        whole = payload(key, writer, at, at + size)
+        asked = {"Content-Length": str(size), **(_checksum(whole) if checksum else {}), **(headers or {})}
         answer: RawAnswer | None = None
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
             async with asyncio.timeout(self._timeout), await Wire.open(self.urls[key]) as wire:
-                wire.start_patch(self.urls[key], at, {"Content-Length": str(size), **(headers or {})})
-                answer = await _deliver(wire, body, cut, self._linger)
+                wire.start_patch(self.urls[key], at, asked)
+                first = sent // 2 if pause else 0
+                wire.send(whole[:first])
+                await asyncio.sleep(pause)
+                answer = await _deliver(wire, whole[first:sent], cut, self._linger)
         return _ended(begun, answer, sent=sent if cut else None)
 
     async def head(self, key: str) -> Event:
@@ -93,10 +109,20 @@ class Actor:
         answer = await self._ask("DELETE", self.urls[key], {"Content-Length": "0"})
         return _ended(begun, answer)
 
-    async def _ask(self, method: str, url: str, headers: Mapping[str, str]) -> RawAnswer | None:
+    def _created(self, begun: Begun, answer: RawAnswer | None) -> Event:
+        if answer is None:
+            return begun.end(None)
+        if answer.status == 201:
+            self.urls[begun.event.upload] = urljoin(self.url, answer.headers["Location"])
+        stored = answer.headers.get("Upload-Offset") if begun.event.size else None
+        note = answer.headers.get("Location", "") or _code(answer)
+        return begun.end(answer.status, int(stored) if stored else None, note=note)
+
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], body: bytes = b"") -> RawAnswer | None:
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, ValueError):
             async with asyncio.timeout(self._timeout), await Wire.open(url) as wire:
                 wire.start(method, url, {**T, **headers})
+                wire.send(body)
                 return await wire.answer(timeout=self._timeout, head=method == "HEAD")
         return None
 
@@ -121,6 +147,10 @@ async def _deliver(wire: Wire, body: bytes, cut: Cut | None, linger: float) -> R
         if answering.done() and not answering.cancelled():
             answering.exception()  # seen, so that nobody warns of it
         answering.cancel()
+
+
+def _checksum(body: bytes) -> dict[str, str]:
+    return {"Upload-Checksum": f"sha1 {base64.b64encode(hashlib.sha1(body).digest()).decode()}"}
 
 
 def _ended(begun: Begun, answer: RawAnswer | None, *, sent: int | None = None) -> Event:

@@ -48,14 +48,14 @@ class Plan:
 class Crowd:
     """Clients that share a few uploads, and know of each other's only what a server told somebody."""
 
-    def __init__(self, url: str, plan: Plan, log: History) -> None:
+    def __init__(self, url: str, plan: Plan, log: History, writers: itertools.count[int] | None = None) -> None:
         self.plan = plan
         self.log = log
         self.lengths: dict[str, int] = {}
         self.known: dict[str, int] = {}
         """By upload that may still be there, the highest offset that anybody was told."""
         self.left = plan.ops
-        writers = itertools.count(1)
+        writers = writers or itertools.count(1)
         self.actors = [Actor(url, log, writers=writers) for _ in range(plan.clients)]
         shared = self.actors[0]
         for actor in self.actors:
@@ -65,12 +65,16 @@ class Crowd:
 
     async def work(self) -> None:
         """Do all that is planned, then finish what is left and download it."""
-        async with asyncio.TaskGroup() as group:
-            for number, actor in enumerate(self.actors):
-                group.create_task(self._client(actor, random.Random(f"{self.plan.seed}/{number}")))
+        await self.mingle()
         for key in self.lengths:
             if key in self.actors[0].urls:
                 await self._settle(self.actors[0], key)
+
+    async def mingle(self) -> None:
+        """Do all that is planned."""
+        async with asyncio.TaskGroup() as group:
+            for number, actor in enumerate(self.actors):
+                group.create_task(self._client(actor, random.Random(f"{self.plan.seed}/{number}")))
 
     async def _client(self, actor: Actor, chance: random.Random) -> None:
         while self.left > 0:
@@ -155,18 +159,24 @@ def summary(events: Sequence[Event], bodies: dict[str, bytes]) -> Report:
     uploads = by_upload(events)
     wrote = list({(event.upload, event.writer): event for event in events if event.brought}.values())
     violations = [each for key, its in uploads.items() for each in check(its, bodies.get(key), wrote)]
+    figures = counted(events)
+    figures.add("finished_uploads", len(bodies))
+    for each in violations:
+        figures.add(OF_VIOLATIONS[each.kind])
+    statuses = Counter(f"{event.op} {event.status or 'unknown'}" for event in events)
+    return Report(figures, violations, dict(sorted(statuses.items())))
+
+
+def counted(events: Sequence[Event]) -> Figures:
+    """Count what was asked and acknowledged."""
     figures = Figures()
     acknowledged = [event for event in events if event.op == "patch" and event.status == 204]
     figures.add("operations", len(events))
     figures.add("acknowledged_patches", len(acknowledged))
     figures.add("acknowledged_bytes", sum(event.brought for event in acknowledged))
-    figures.add("finished_uploads", len(bodies))
     # To a body that was cut, 500 is a proper answer: nobody else reads it, and clients try again after one.
     figures.add("unhandled_500s", sum(event.status == 500 and event.sent is None for event in events))
-    for each in violations:
-        figures.add(OF_VIOLATIONS[each.kind])
-    statuses = Counter(f"{event.op} {event.status or 'unknown'}" for event in events)
-    return Report(figures, violations, dict(sorted(statuses.items())))
+    return figures
 
 
 async def offers(url: str) -> set[str]:

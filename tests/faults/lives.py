@@ -11,6 +11,7 @@ import contextlib
 import json
 import mmap
 import os
+import resource
 import signal
 import struct
 import sys
@@ -18,10 +19,11 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.faults.oracle.checker import Job
 
+JobWill = Literal["work", "fail", "hang"]
 PROBE_EVERY = 0.005
 LAG = struct.Struct("64Q")
 """Counts of probes by lateness: bucket `n` is for less than 1.25 ** n / 10 ms."""
@@ -76,9 +78,19 @@ class Lives:
         return self.place / "lag.bin"
 
     async def begin(
-        self, data_dir: Path, *, environ: Mapping[str, str] | None = None, ready: bool = True, **settings: Any
+        self,
+        data_dir: Path,
+        *,
+        environ: Mapping[str, str] | None = None,
+        ready: bool = True,
+        rlimits: Mapping[str, int] | None = None,
+        job: JobWill = "work",
+        **settings: Any,
     ) -> Life:
-        """Start a life on a free port; return when it serves. Raises `Dead`. `settings` as `Settings.make`."""
+        """Start a life on a free port; return when it serves. Raises `Dead`.
+
+        `settings` as `Settings.make`; `rlimits` by names of `resource`; `job` is what jobs do after they are noted.
+        """
         self._count += 1
         stderr = self.place / f"stderr-{self._count}.txt"
         order = {
@@ -87,6 +99,8 @@ class Lives:
             "stderr": str(stderr),
             "jobs": str(self.jobs),
             "lag": str(self.lag),
+            "rlimits": dict(rlimits or {}),
+            "job": job,
         }
         assert self._process.stdin is not None
         async with self._birth:
@@ -131,14 +145,14 @@ class Lives:
 
 
 @contextlib.asynccontextmanager
-async def lives(place: Path) -> AsyncIterator[Lives]:
-    """Have a place to start lives from; what they note is in `place`."""
+async def lives(place: Path, module: str = "tests.faults.lives") -> AsyncIterator[Lives]:
+    """Have a place to start lives from; what they note is in `place`. Another `module` makes other lives."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-W",
         "error",
         "-m",
-        "tests.faults.lives",
+        module,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={name: value for name, value in os.environ.items() if not name.startswith("TUSD_PY_")},
@@ -201,6 +215,10 @@ async def _live(order: Mapping[str, Any]) -> None:
             assert size == upload.length, f"{size} of {upload.length} bytes"
             with open(order["jobs"], "ab", buffering=0) as lines:
                 lines.write(f"{upload.id} {upload.idempotency_key} {upload.attempt}\n".encode())
+            if order["job"] == "fail":
+                raise RuntimeError("as it was told")
+            if order["job"] == "hang":
+                await asyncio.Event().wait()
 
         return tus
 
@@ -228,6 +246,9 @@ def _begin(order: Mapping[str, Any]) -> None:
     error = os.open(order["stderr"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(error, 2)
     os.environ.update(order["environ"])
+    for name, limit in order["rlimits"].items():
+        # The hard one as well: a server takes what it is granted.
+        resource.setrlimit(getattr(resource, name), (limit, limit))
     logs.install(LogFormat.TEXT, sys.stderr)
     code = 1
     try:

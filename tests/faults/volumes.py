@@ -20,18 +20,18 @@ class Volume(NamedTuple):
 
 VOLUMES = {
     "T1": Volume("EXAMPLES", 15, 300, 20_000),
-    "T2": Volume("STATES", 400, 5_000, 1_000_000),
-    "T3": Volume("OPS", 600, 8_000, 1_000_000),
-    "T4": Volume("POINTS", 8, 80, 900),
+    "T2": Volume("STATES", 200, 5_000, 1_000_000),
+    "T3": Volume("OPS", 300, 8_000, 330_000),
+    "T4": Volume("POINTS", 8, 80, 2_000),
     "T5": Volume("KILLS", 6, 500, 20_000),
     "T6": Volume("CUTS", 4, 100, 5_000),
-    "T7": Volume("FULL_DISKS", 1, 1, 10),
+    "T7": Volume("FULL_DISKS", 1, 4, 10),
     "T8": Volume("CONNECTIONS", 20, 300, 2_000),
-    "T9": Volume("REQUESTS", 180, 180, 180),
+    "T9": Volume("CREATIONS", 200, 3_000, 10_000),
     "T10": Volume("INPUTS", 1_500, 30_000, 100_000_000),
     "T11": Volume("ROWS", 2_000, 100_000, 1_000_000),
 }
-"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, requests, inputs, rows."""
+"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, creations, inputs, rows."""
 
 
 def volume(test: str, level: Level) -> int:
