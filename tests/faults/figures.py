@@ -139,10 +139,14 @@ class Figures:
             yield f"{what} NOT RUN ({reason})"
 
     def _conditions(self) -> Iterator[str]:
-        here = about(Path())
-        where = {name: here[name] for name in ("commit", "kernel", "SQLite", "aiohttp")} | {"Python": here["python"]}
-        for name, value in (where | self.facts).items():
+        for name, value in (conditions() | self.facts).items():
             yield f"{name} {value}"
+
+
+def conditions() -> dict[str, str]:
+    """Return what the figures of this tree on this machine depend on."""
+    here = about(Path())
+    return {name: here[name] for name in ("commit", "kernel", "SQLite", "aiohttp")} | {"Python": here["python"]}
 
 
 UNITS = {"ms": "ms", "s": "s", "kib": "KiB"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.figures import Figures
+from tests.faults.figures import Figures, conditions
 from tests.faults.volumes import LEVELS
 
 DEFAULT_SEED = 20_250_713
@@ -49,6 +49,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     figures = config.stash[FIGURES]
     if not figures:
         return
+    for name, value in conditions().items():
+        figures.fact(name, value)
     figures.fact("volume", str(config.getoption("volume")))
     for seed in config.stash[SEEDS]:
         figures.fact("seed", str(seed))

@@ -8,6 +8,7 @@ fault was caught, 1 if one slipped through, 2 if the gate itself does not work.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shutil
@@ -121,23 +122,27 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these (default: all)")
     parser.add_argument("--jobs", type=int, default=2, help="copies at a time")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was caught by what")
     chosen = parser.parse_args(arguments)
-    slipped = count = 0
+    outcomes: list[Outcome] = []
     try:
         faults = mutants(chosen.names)
         check_control(faults)
         with ThreadPoolExecutor(chosen.jobs) as pool:
             for outcome in pool.map(judge, faults):
-                count += 1
-                slipped += not outcome.caught_by
+                outcomes.append(outcome)
                 verdict = f"caught by {outcome.caught_by}" if outcome.caught_by else "SLIPPED THROUGH"
                 sys.stdout.write(f"{outcome.mutant.name}: {verdict} ({outcome.seconds:.0f} s)\n")
                 sys.stdout.flush()
     except GateBroken as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    sys.stdout.write(f"mutants caught {count - slipped}/{count}\n")
-    return 1 if slipped else 0
+    caught = sum(bool(outcome.caught_by) for outcome in outcomes)
+    sys.stdout.write(f"mutants caught {caught}/{len(outcomes)}\n")
+    if chosen.json is not None:
+        rows = [[each.mutant.name, each.mutant.breaks, each.caught_by] for each in outcomes]
+        chosen.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    return 0 if caught == len(outcomes) else 1
 
 
 if __name__ == "__main__":
