@@ -6,7 +6,7 @@ import ast
 from pathlib import Path
 from typing import Any
 
-PLACE = Path(__file__).parent.parent / "corpus"
+PLACE = Path(__file__).parent / "inputs"
 
 
 def kept(name: str) -> list[Any]:

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from tests.faults.check import summary
 from tests.faults.figures import OF_VIOLATIONS, Figures
-from tests.faults.injection import INJECTED, Point, counted, injecting, recorded, traced
 from tests.faults.lives import Dead, Life, Lives, read_jobs
 from tests.faults.oracle.checker import check_jobs
 from tests.faults.oracle.history import Event, History
-from tests.faults.story import FINAL, SETTINGS, Teller
-from tests.faults.swept import VARIABLE, jobs_of
+from tests.faults.syscalls.injection import INJECTED, Point, counted, injecting, recorded, traced
+from tests.faults.syscalls.story import FINAL, SETTINGS, Teller
+from tests.faults.syscalls.swept import VARIABLE, jobs_of
 from tests.support.waiting import until
 
 TRIES = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.faults.lives import Life, Lives
-from tests.faults.swept import SHARDS, name
+from tests.faults.syscalls.swept import SHARDS, name
 
 CALLS = (
     "write",

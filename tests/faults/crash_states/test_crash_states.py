@@ -11,10 +11,10 @@ from typing import NoReturn
 
 import pytest
 
-from tests.faults.crash_states import Recording, moments, plan, record, states
+from tests.faults.crash_states.recovery import try_out
+from tests.faults.crash_states.states import Recording, moments, plan, record, states
+from tests.faults.crash_states.workloads import FEW, WORKLOADS
 from tests.faults.figures import Figures
-from tests.faults.recovery import try_out
-from tests.faults.workloads import FEW, WORKLOADS
 
 MANY = 1000
 """States from which on all stories are told."""

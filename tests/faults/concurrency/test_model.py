@@ -22,10 +22,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from tests.faults.actors import Cut
+from tests.faults.concurrency.witness import Witness
+from tests.faults.concurrency.world import World
 from tests.faults.figures import Figures
 from tests.faults.oracle.model import Kind
-from tests.faults.witness import Witness
-from tests.faults.world import World
 
 T = TypeVar("T")
 STEPS = 40

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from tests.faults.actors import Cut
 from tests.faults.check import counted
+from tests.faults.concurrency.world import EXPIRE, Attempt, Held, World
 from tests.faults.figures import Figures
 from tests.faults.oracle import model
 from tests.faults.oracle.history import Event
 from tests.faults.oracle.model import Kind, Outcome, State, Upload, choose, content
-from tests.faults.world import EXPIRE, Attempt, Held, World
 
 
 class Witness:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.lives import Lives, lives
-from tests.faults.network import PATIENCE, WAYS, Scene, scene
+from tests.faults.networks.network import PATIENCE, WAYS, Scene, scene
 from tests.support.client import Client
 from tests.support.wire import Wire
 from tests.web.test_download_slow import Reader

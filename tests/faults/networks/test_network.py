@@ -12,12 +12,12 @@ import aiohttp
 import pytest
 
 from tests.faults.actors import Cut
-from tests.faults.attacks import patch
-from tests.faults.chaos import Weather, chaos
 from tests.faults.check import Crowd, Plan
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives, lives
-from tests.faults.network import PATIENCE, WAYS, Scene, scene, vanish
+from tests.faults.networks.chaos import Weather, chaos
+from tests.faults.networks.network import PATIENCE, WAYS, Scene, scene, vanish
+from tests.faults.security.attacks import patch
 from tests.support.client import Client
 from tests.support.waiting import until
 from tests.support.wire import Wire

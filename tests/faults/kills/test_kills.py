@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.inspection import Batch, batch
+from tests.faults.kills.inspection import Batch, batch
 from tests.faults.lives import lag_quantile
 
 A_BATCH = 100

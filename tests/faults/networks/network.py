@@ -14,10 +14,10 @@ from tests.faults.actors import Actor
 from tests.faults.check import summary
 from tests.faults.figures import Figures
 from tests.faults.lives import LAG, Life, Lives, lag_quantile, read_jobs
+from tests.faults.networks.procfs import connections, descriptors, resident_kib
 from tests.faults.oracle.checker import check_jobs
 from tests.faults.oracle.history import History
 from tests.faults.oracle.payload import payload
-from tests.faults.procfs import connections, descriptors, resident_kib
 from tests.support.servers import Target
 from tests.support.waiting import until
 from tests.support.wire import Wire

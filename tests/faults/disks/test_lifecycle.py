@@ -24,11 +24,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.faults import troubled_disks as disks
+from tests.faults.disks import troubled_disks as disks
+from tests.faults.disks.trial import Trial, name_of, trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Dead, Lives, lives, read_jobs
-from tests.faults.procfs import resident_kib
-from tests.faults.trial import Trial, name_of, trial
+from tests.faults.networks.procfs import resident_kib
 from tests.support.client import Answer, Client, T
 from tests.support.timed import timed
 from tests.support.waiting import until

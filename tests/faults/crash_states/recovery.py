@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.crash_states import Recording, State
-from tests.faults.simfs import lay_out
-from tests.faults.workloads import Request, Upload
+from tests.faults.crash_states.simfs import lay_out
+from tests.faults.crash_states.states import Recording, State
+from tests.faults.crash_states.workloads import Request, Upload
 from tusd_py.assembly import build
 from tusd_py.datadir import open_data_dir
 from tusd_py.errors import StartupError

@@ -14,9 +14,9 @@ import pytest
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestPayloadError
 
-from tests.faults.attacks import ATTACKS, SETTINGS, Attack
 from tests.faults.figures import Figures
 from tests.faults.lives import lives
+from tests.faults.security.attacks import ATTACKS, SETTINGS, Attack
 from tests.support.client import Client
 from tests.support.servers import embedded
 from tests.support.wire import Wire

@@ -15,12 +15,12 @@ from typing import Any
 
 from tests.faults.check import counted
 from tests.faults.figures import OF_VIOLATIONS, Figures
+from tests.faults.kills.survivors import Survivors, Upload, survivors
 from tests.faults.lives import Life, Lives, lives, read_jobs
 from tests.faults.oracle.checker import Facts, Kind, Violation, check, check_jobs
 from tests.faults.oracle.history import Event, History, by_upload
 from tests.faults.oracle.model import GONE
 from tests.faults.oracle.rollback import cut_back
-from tests.faults.survivors import Survivors, Upload, survivors
 from tests.support.waiting import until
 
 KEPT = 2

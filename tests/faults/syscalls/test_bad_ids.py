@@ -11,8 +11,8 @@ import aiohttp
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.injection import has_strace, traced
 from tests.faults.lives import Life, lives
+from tests.faults.syscalls.injection import has_strace, traced
 from tests.support.client import Client, T
 from tests.support.waiting import until
 from tests.support.wire import RawAnswer, Wire

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
+from tests.faults.crash_states.tracing import Connection
 from tests.faults.lives import Life, Lives, read_jobs
 from tests.faults.oracle.payload import payload
-from tests.faults.tracing import Connection
 from tests.support.client import CT, T
 from tests.support.waiting import until
 from tests.support.wire import RawAnswer, Wire

@@ -16,11 +16,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults import tracing
+from tests.faults.crash_states import tracing
+from tests.faults.crash_states.simfs import Change, Directory, Fate, Names, SimFs
+from tests.faults.crash_states.tracing import Answered, Call, Connection, Tracer
+from tests.faults.crash_states.workloads import Story, Workload, tell
 from tests.faults.lives import LAG, Lives
-from tests.faults.simfs import Change, Directory, Fate, Names, SimFs
-from tests.faults.tracing import Answered, Call, Connection, Tracer
-from tests.faults.workloads import Story, Workload, tell
 
 MOST = 256
 """States of one moment; with more changes on the way than that many selections, some are drawn."""

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.memory.frozen import freezing
-from tests.faults import troubled_disks as disks
+from tests.faults.disks import troubled_disks as disks
+from tests.faults.disks.trial import Trial, trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives, lives
-from tests.faults.trial import Trial, trial
 from tests.support.waiting import until
 
 MIB = 2**20

@@ -19,8 +19,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tests.faults.bands import BANDS, Band, Board, Notice, Order
 from tests.faults.check import Plan, summary
+from tests.faults.concurrency.bands import BANDS, Band, Board, Notice, Order
 from tests.faults.figures import OF_VIOLATIONS, Figures
 from tests.faults.lives import Life, Lives, lag_quantile, lives, read_jobs
 from tests.faults.oracle.checker import Violation, check, check_jobs
@@ -77,7 +77,7 @@ class Nemesis:
 async def band(order: Order) -> AsyncIterator[Bandsman]:
     """Let a process of clients begin; it goes away with the block."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "error", "-m", "tests.faults.bands", msgspec.json.encode(order).decode()
+        sys.executable, "-W", "error", "-m", "tests.faults.concurrency.bands", msgspec.json.encode(order).decode()
     )
     try:
         yield process

@@ -12,9 +12,9 @@ from typing import NoReturn
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.inspection import Batch, Inspection, batch
+from tests.faults.kills.inspection import Batch, Inspection, batch
+from tests.faults.kills.power import SYSTEMS, Disk, NoDisk, System, disk
 from tests.faults.lives import Dead, Life
-from tests.faults.power import SYSTEMS, Disk, NoDisk, System, disk
 from tusd_py.stores.sqlite.boot import BOOT_ID_VARIABLE
 
 A_BATCH = 50

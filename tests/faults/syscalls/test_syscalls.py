@@ -14,9 +14,9 @@ from typing import NoReturn
 import pytest
 
 from tests.faults.figures import Figures
-from tests.faults.injection import Point, has_strace, points
 from tests.faults.lives import Lives, lives
-from tests.faults.sweep import Strike, record, strike
+from tests.faults.syscalls.injection import Point, has_strace, points
+from tests.faults.syscalls.sweep import Strike, record, strike
 
 AT_ONCE = 2
 
@@ -26,7 +26,7 @@ async def them(tmp_path: Path, not_run: Callable[[str, str], NoReturn]) -> Async
     """Lives that can be swept."""
     if not has_strace():
         not_run("syscall sweep", "needs strace")
-    async with lives(tmp_path, "tests.faults.swept") as them:
+    async with lives(tmp_path, "tests.faults.syscalls.swept") as them:
         yield them
 
 

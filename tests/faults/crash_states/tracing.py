@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.faults.simfs import Change, File, SimFs
+from tests.faults.crash_states.simfs import Change, File, SimFs
 
 CALLS = (
     "openat,mkdir,mkdirat,unlink,unlinkat,rename,write,pwrite64,pwritev,pwritev2,splice,copy_file_range,ftruncate,"

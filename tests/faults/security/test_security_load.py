@@ -12,11 +12,11 @@ import aiohttp
 import pytest
 
 from tests.engine.rooms import house
-from tests.faults.attacks import ATTACKS, chunks, patch
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, lives
-from tests.faults.procfs import cpu_seconds, resident_kib
-from tests.faults.security_rows import ALL, ELSEWHERE, NOT_YET
+from tests.faults.networks.procfs import cpu_seconds, resident_kib
+from tests.faults.security.attacks import ATTACKS, chunks, patch
+from tests.faults.security.security_rows import ALL, ELSEWHERE, NOT_YET
 from tests.support.client import Client
 from tests.support.wire import Wire
 from tusd_py.engine.create import new_upload

@@ -16,11 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.faults import troubled_disks as disks
+from tests.faults.disks import troubled_disks as disks
+from tests.faults.disks.trial import Trial, name_of, trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Lives, lives
-from tests.faults.procfs import cpu_seconds, descriptors, resident_kib
-from tests.faults.trial import Trial, name_of, trial
+from tests.faults.networks.procfs import cpu_seconds, descriptors, resident_kib
 from tests.stores.test_full_disk import fill_up
 from tests.support.client import T
 from tests.support.waiting import until

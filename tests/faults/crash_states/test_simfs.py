@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.simfs import Change, Fate, Names, SimFs, Write, lay_out
+from tests.faults.crash_states.simfs import Change, Fate, Names, SimFs, Write, lay_out
 
 
 @pytest.fixture
