@@ -60,7 +60,7 @@ def test_readme_has_the_command_that_ci_runs() -> None:
     pattern = re.search(r"grep -m1 -E '([^']+)' README\.md", ci.read_text(encoding="utf-8"))
     assert pattern
     assert 1 == len(re.findall(pattern[1], README, re.MULTILINE))
-    assert 'exec bash -euc "$test_command"' in ci.read_text(encoding="utf-8")
+    assert '\nbash -euc "$test_command"' in ci.read_text(encoding="utf-8")
 
 
 def test_readme_begins_with_the_commands() -> None:
