@@ -17,7 +17,7 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
@@ -27,7 +27,7 @@ import pytest
 from tests.faults.disks import troubled_disks as disks
 from tests.faults.disks.trial import Trial, name_of, trial
 from tests.faults.figures import Figures
-from tests.faults.lives import Dead, Lives, lives, read_jobs
+from tests.faults.lives import Dead, Lives, read_jobs
 from tests.faults.networks.procfs import resident_kib
 from tests.support.client import Answer, Client, T
 from tests.support.timed import timed
@@ -56,20 +56,6 @@ from n
 """Uploads of a busy server, one in five of them open; nobody looks for their data when a server starts."""
 MOST_GROWTH = 50 * 1000
 """KiB that a server with many uploads may have more than one without (I18)."""
-
-
-@pytest.fixture(scope="module")
-async def them(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lives]:
-    """Where all servers of this file come from."""
-    async with lives(tmp_path_factory.mktemp("lifecycle")) as them:
-        yield them
-
-
-@pytest.fixture
-async def one(them: Lives, tmp_path: Path) -> AsyncIterator[Trial]:
-    """The client of a scenario."""
-    async with trial(them, tmp_path / "data") as one:
-        yield one
 
 
 @by_path

@@ -19,7 +19,7 @@ import pytest
 from tests.faults.disks import troubled_disks as disks
 from tests.faults.disks.trial import Trial, name_of, trial
 from tests.faults.figures import Figures
-from tests.faults.lives import Lives, lives
+from tests.faults.lives import Lives
 from tests.faults.networks.procfs import cpu_seconds, descriptors, resident_kib
 from tests.stores.test_full_disk import fill_up
 from tests.support.client import T
@@ -34,20 +34,6 @@ OFTEN = 300
 """Far more requests than it takes to fill what is left of a disk."""
 SMALL = {"Upload_Metadata": "k " + "bWV0YWRhdGEg" * 3000}
 """A row of many pages."""
-
-
-@pytest.fixture(scope="module")
-async def them(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lives]:
-    """Where all servers of this file come from."""
-    async with lives(tmp_path_factory.mktemp("resources")) as them:
-        yield them
-
-
-@pytest.fixture
-async def one(them: Lives, tmp_path: Path) -> AsyncIterator[Trial]:
-    """The client of a scenario; it is gone before its disks are."""
-    async with trial(them, tmp_path / "data") as one:
-        yield one
 
 
 @pytest.fixture

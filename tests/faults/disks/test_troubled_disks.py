@@ -18,20 +18,13 @@ from benchmarks.memory.frozen import freezing
 from tests.faults.disks import troubled_disks as disks
 from tests.faults.disks.trial import Trial, trial
 from tests.faults.figures import Figures
-from tests.faults.lives import Life, Lives, lives
+from tests.faults.lives import Life, Lives
 from tests.support.waiting import until
 
 MIB = 2**20
 LONGEST_FREEZE = 3
 """Seconds."""
 LENGTHS = {"done": 1000, "quiet": 1000, "open": 4 * MIB}
-
-
-@pytest.fixture(scope="module")
-async def them(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lives]:
-    """Where all servers of this file come from."""
-    async with lives(tmp_path_factory.mktemp("disks")) as them:
-        yield them
 
 
 @pytest.fixture
