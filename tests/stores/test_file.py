@@ -65,9 +65,9 @@ async def test_missing_parent(tmp_path: Path) -> None:
         await FileDataStore(tmp_path / "not mounted" / "uploads").open()
 
 
-async def open_to_write(store: FileDataStore, upload_id: str) -> Data:
+async def open_to_write(store: FileDataStore, upload_id: str, *, holds: int | None = 0) -> Data:
     """Open a file to write to, really: the store does it with the first use."""
-    data = await store.write_to(upload_id)
+    data = await store.write_to(upload_id, holds=holds)
     await data.write(0, [])
     return data
 
@@ -94,8 +94,9 @@ async def test_planted_shard(store: FileDataStore, tmp_path: Path) -> None:
     elsewhere.mkdir()
     (elsewhere / ID).write_bytes(b"untouched")
     store.locate(ID).parent.symlink_to(elsewhere)
-    with pytest.raises(DataLost):
-        await open_to_write(store, ID)
+    for holds in (0, None):
+        with pytest.raises(DataLost):
+            await open_to_write(store, ID, holds=holds)
     with pytest.raises(OSError, match="Not a directory"):
         await store.create(ID[:2] + "-new", durable=True)
     with pytest.raises(OSError, match="Not a directory"):

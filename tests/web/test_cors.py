@@ -137,8 +137,9 @@ async def test_errors_are_readable(
 async def test_broken_store_is_readable(client: Client, server: Target) -> None:
     """A 500 because the stored data is gone can be read by the page, too. (CORS-04)"""
     url = await client.create(10)
+    await client.patch(url, 0, b"x")
     server.data_path(url).unlink()
-    answer = await client.patch(url, 0, b"x", {"Origin": A})
+    answer = await client.patch(url, 1, b"x", {"Origin": A})
     assert (answer.status, answer.code) == (500, "ERR_DATA_LOST")
     assert_readable(answer)
 

@@ -142,8 +142,9 @@ class Root:
         def opens() -> int:
             try:
                 fd, found = self._open(upload_id, os.O_RDWR)
-            except DataLost:
-                if holds is not None or self._exists(upload_id):
+            except DataLost as error:
+                # Nothing of that name, and not something else in its place.
+                if holds is not None or getattr(error.__cause__, "errno", None) != errno.ENOENT:
                     raise
                 self.create(upload_id, (), durable=True)
                 fd, found = self._open(upload_id, os.O_RDWR)
@@ -206,12 +207,6 @@ class Root:
             yield
         except OSError as error:
             errors.update(dict.fromkeys((file.upload_id for file in files), translated(error)))
-
-    def _exists(self, upload_id: str) -> bool:
-        with suppress(FileNotFoundError), self._shard(upload_id) as shard:
-            os.stat(upload_id, dir_fd=shard, follow_symlinks=False)
-            return True
-        return False
 
     def _open(self, upload_id: str, access: int) -> tuple[int, os.stat_result]:
         _check_name(upload_id)
