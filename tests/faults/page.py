@@ -1,6 +1,6 @@
 """What the documentation says of the fault programme: written from the results of runs, never by hand.
 
-`python -m tests.faults.page [--soak FILE] [--mutants FILE]` takes over new results, then writes the page.
+`python -m tests.faults.page [--soak FILE...] [--mutants FILE]` takes over new results, then writes the pages.
 """
 
 from __future__ import annotations
@@ -83,11 +83,14 @@ def write_pages(page: Path = PAGE, readme: Path = README, results: Path = RESULT
 def main(arguments: Sequence[str]) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.page", description=__doc__)
-    for name, of in (("soak", "build/faults/figures.json"), ("mutants", "python -m tests.mutants --json")):
-        parser.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"new results, from {of}")
+    parser.add_argument("--soak", type=Path, nargs="+", default=[], metavar="FILE", help="build/faults/figures.json")
+    parser.add_argument("--mutants", type=Path, metavar="FILE", help="from python -m tests.mutants --json")
     chosen = parser.parse_args(arguments)
-    if chosen.soak is not None:
-        thinned(Figures.read(chosen.soak)).write(RESULTS / "soak.json")
+    if chosen.soak:
+        figures = Figures()
+        for part in chosen.soak:
+            figures.merge(Figures.read(part))
+        thinned(figures).write(RESULTS / "soak.json")
     if chosen.mutants is not None:
         shutil.copy(chosen.mutants, RESULTS / "mutants.json")
     write_pages()

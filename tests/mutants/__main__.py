@@ -95,7 +95,7 @@ def run_tests(place: Path, tests: Sequence[str]) -> str:
         return "the time limit"
     if ran.returncode == 0:
         return ""
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", ran.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", ran.stdout, re.MULTILINE)
     if ran.returncode != 1 or failed is None:
         raise GateBroken(f"the tests could not be run:\n{ran.stdout[-2000:]}{ran.stderr[-2000:]}")
     return failed[1]
