@@ -285,7 +285,9 @@ def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, 
     """
     with source.use() as readable, target.use() as writable:
         try:
-            return os.copy_file_range(readable, writable, count, start, offset)
+            if copied := os.copy_file_range(readable, writable, count, start, offset):
+                return copied
+            # The end of the source, or a file system that says so of files it cannot copy: reading knows.
         except OSError as error:
             if error.errno not in _CANNOT_COPY:
                 raise translated(error) from error

@@ -73,8 +73,13 @@ class RequestBody(Body):
 
     @property
     def is_withheld(self) -> bool:
-        """Whether the rest will not come: the client still waits for `100 Continue`, or the framing broke."""
-        return is_malformed(self._request) or (not self._greeted and expects_continue(self._request))
+        """Whether the rest will not come: the client waits for `100 Continue`, fell silent, or the framing broke."""
+        ended = self._reason if self._transfer is None else self._transfer.error
+        return (
+            isinstance(ended, ReadTimeout)
+            or is_malformed(self._request)
+            or (not self._greeted and expects_continue(self._request))
+        )
 
     @property
     def is_cut(self) -> bool:
