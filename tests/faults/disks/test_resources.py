@@ -242,6 +242,8 @@ async def test_out_of_descriptors(one: Trial, figures: Figures) -> None:
     life = await one.begin(rlimits={"RLIMIT_NOFILE": 64})
     await one.uploaded("before", 5000)
     await one.made("open", 5000)
+    # A job that finds no descriptor is tried again, and says so.
+    await until(one.has_no_jobs)
     async with AsyncExitStack() as crowd:
         begun, computed = time.monotonic(), cpu_seconds(life.pid)
         wire = await crowd.enter_async_context(await Wire.open(life.url))

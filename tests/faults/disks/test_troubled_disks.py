@@ -6,17 +6,16 @@ What the engine takes back after a failed sync is tested call by call in `tests/
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from benchmarks.memory.frozen import freezing
 from tests.faults.disks import troubled_disks as disks
-from tests.faults.disks.trial import Trial, trial
+from tests.faults.disks.trial import trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives
 from tests.support.waiting import until
@@ -50,7 +49,7 @@ async def test_frozen(
     for key, offset in offsets.items():
         await one.made(key, 100_000)
         assert (await one.fill(key, offset)).status == 204
-    await until(lambda: _has_no_jobs(one))
+    await until(one.has_no_jobs)
     await one.life.end()
     life = await one.begin()
     del offsets["cold"]
@@ -69,11 +68,6 @@ async def test_frozen(
         assert not any(writer.done() for writer in writers)
     assert [event.status for event in await asyncio.gather(*writers, cold)] == [204, 204, 200]
     await one.judged(figures, "T7 frozen disk")
-
-
-async def _has_no_jobs(one: Trial) -> bool:
-    with closing(sqlite3.connect(f"file:{one.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
-        return bool(db.execute("select count(*) from jobs").fetchone() == (0,))
 
 
 async def _hang(life: Life, count: int) -> bool:

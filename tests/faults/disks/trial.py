@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sqlite3
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,6 +151,11 @@ class Trial(Actor):
                     break
                 await self.fill(key)
             assert (await self.get(key)).status == 200, key
+
+    async def has_no_jobs(self) -> bool:
+        """Whether every job is done, and known to be."""
+        with closing(sqlite3.connect(f"file:{self.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
+            return bool(db.execute("select count(*) from jobs").fetchone() == (0,))
 
     async def judged(self, figures: Figures, subject: str, *, failing_disk: bool = False) -> None:
         """Finish all uploads, end the server, count everything; whatever was broken fails the test.
