@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-memory bench-micro chaos soak mutants check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-jobs bench-memory bench-micro chaos soak mutants check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -56,6 +56,10 @@ bench-quick: ## the same with small sizes, for a first look; options in BENCH="-
 
 bench-growth: ## measure what many uploads cost; `make bench` puts it on the page
 	$(BIN)/python -m benchmarks.growth $(BENCH) --json benchmarks/results/growth.json
+
+bench-jobs: ## measure what jobs and hooks cost, and write the page; takes a few minutes
+	$(BIN)/python -m benchmarks.jobs $(BENCH) --json benchmarks/results/jobs.json
+	$(BIN)/python -m benchmarks --docs benchmarks/results/latest.json
 
 bench-memory: ## measure what clients cost in memory; as root also with a disk that is held up
 	$(BIN)/python -m benchmarks.memory $(BENCH) --json benchmarks/results/memory.json

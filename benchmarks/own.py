@@ -73,8 +73,18 @@ def serving(data: Path, source: Source, *flags: str, log: Path | None = None) ->
     Raises:
         Failed: It did not start; the message is its last line.
     """
-    log = log or data.with_name(f"{data.name}.log")
-    command = [sys.executable, "-m", "tusd_py", "serve", "--port", "0", "--data-dir", str(data), *flags]
+    command = ["tusd_py", "serve", "--port", "0", "--data-dir", str(data), *flags]
+    with running(command, source, log or data.with_name(f"{data.name}.log")) as own:
+        yield own
+
+
+@contextlib.contextmanager
+def running(module: Sequence[str], source: Source, log: Path) -> Iterator[Own]:
+    """Run a module of this work tree, with its arguments, that says where it listens as `tusd-py serve` does.
+
+    Raises:
+        Failed: It did not start; the message is its last line.
+    """
     # A machine's own settings must not change what is measured.
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TUSD_PY_")}
     environment["PYTHONPATH"] = str(ROOT)
@@ -82,8 +92,8 @@ def serving(data: Path, source: Source, *flags: str, log: Path | None = None) ->
     with (
         log.open("w") as errors,
         subprocess.Popen(
-            command, cwd=log.parent, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True,
-            start_new_session=True,
+            [sys.executable, "-m", *module], cwd=log.parent, env=environment, stdout=subprocess.PIPE, stderr=errors,
+            text=True, start_new_session=True,
         ) as child,
     ):  # fmt: skip
         try:
@@ -119,9 +129,9 @@ def _end(child: subprocess.Popen[str]) -> None:
             child.kill()
 
 
-def created(own: Own, count: int, length: int, connections: int = 1) -> Sequence[str]:
-    """Make uploads, over some connections; return their paths."""
+def created(own: Own, count: int, length: int, connections: int = 1, *more: str) -> Sequence[str]:
+    """Make uploads, over some connections, with more lines of a head; return their paths."""
     made: list[str] = []
     numbers = iter(range(count))
-    own.drive(*(own.speaker.create(numbers, length, made) for _ in range(connections)))
+    own.drive(*(own.speaker.create(numbers, length, made, *more) for _ in range(connections)))
     return made

@@ -35,6 +35,8 @@ autodoc_preserve_defaults = True
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:class", r"(aiohttp|collections|pathlib|socket)\..*"),
+    # A decorator returns what it is given.
+    ("py:class", r".*\.AnyFunction"),
     # Failures are described by their codes, in reference/errors.md.
     ("py:exc", r"\w+"),
 ]
@@ -42,7 +44,7 @@ nitpick_ignore_regex = [
 
 def read_sections(_: Sphinx, what: str, name: str, obj: object, options: Any, lines: list[str]) -> None:
     """Read `Args:` and `Raises:`; in attributes, where a colon is no more than that, there are none."""
-    if what != "attribute":
+    if what not in ("attribute", "property"):
         lines[:] = GoogleDocstring(lines, what=what, name=name, obj=obj, options=options).lines()
 
 

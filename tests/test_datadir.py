@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,6 +51,32 @@ def test_directory_is_for_one_process(tmp_path: Path) -> None:
     first.close()
     first.close()
     open_data_dir(path).close()
+
+
+def test_lock_that_a_dying_child_still_has(tmp_path: Path) -> None:
+    """A server killed while it starts a program leaves a child that has the lock for a moment: the next one waits."""
+    script = """
+import os, sys
+from pathlib import Path
+from tusd_py.datadir import open_data_dir
+place = open_data_dir(Path(sys.argv[1]))
+if os.fork():
+    print("held", flush=True)
+    os.kill(os.getpid(), 9)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "data")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdin is not None
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"held\n"
+        server.wait(10)
+        timer = threading.Timer(0.2, server.stdin.close)
+        timer.start()
+        with open_data_dir(tmp_path / "data"):
+            # Not before the child was gone.
+            assert server.stdin.closed
+        timer.join()
 
 
 def test_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:

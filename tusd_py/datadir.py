@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,9 +18,13 @@ from typing import Self
 from tusd_py.errors import StartupError
 
 DATABASE = "uploads.sqlite3"
+CONTROL = "control.sock"
 UPLOADS = "uploads"
 LOCK = "lock"
 
+_PATIENCE = 2.0
+"""Seconds to wait for the lock of a server that is dead."""
+_PAUSE = 0.02
 _DIRECTORY_MODE = 0o700
 _FILE_MODE = 0o600
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -40,6 +45,11 @@ class DataDir:
     def database(self) -> Path:
         """Where everything known of uploads is."""
         return database_in(self.path)
+
+    @property
+    def control(self) -> Path:
+        """Where a running server is asked to do something."""
+        return control_in(self.path)
 
     @property
     def uploads(self) -> Path:
@@ -67,6 +77,11 @@ class DataDir:
 def database_in(path: Path) -> Path:
     """Return where the database of a data directory is."""
     return path / DATABASE
+
+
+def control_in(path: Path) -> Path:
+    """Return where the server of a data directory is asked to do something."""
+    return path / CONTROL
 
 
 def uploads_in(path: Path) -> Path:
@@ -150,12 +165,12 @@ def _take_lock(path: Path) -> int:
     try:
         if not stat.S_ISREG(os.fstat(lock).st_mode):
             raise StartupError(f"{path} is not a plain file; remove it")
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(lock)
         os.fchmod(lock, _FILE_MODE)
         os.ftruncate(lock, 0)
         os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError:
-        holder = os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+        holder = _holder(lock)
         os.close(lock)
         raise DataDirBusy(
             f"another server uses this data directory (pid {holder or 'unknown'}): {path.parent}"
@@ -164,3 +179,37 @@ def _take_lock(path: Path) -> int:
         os.close(lock)
         raise
     return lock
+
+
+def _lock(lock: int) -> None:
+    """Take the lock; raises `BlockingIOError`. What a dead server holds it gives up in a moment.
+
+    A server that is killed while it starts a program leaves a child that has its descriptors until it becomes that
+    program.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until or _is_alive(_holder(lock)):
+                raise
+            time.sleep(_PAUSE)
+        else:
+            return
+
+
+def _holder(lock: int) -> str:
+    return os.pread(lock, 20, 0).decode("ascii", "replace").strip()
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether a server of that number may be running."""
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except (ValueError, PermissionError):
+        # One that has not written its number yet, or somebody else's.
+        return True
+    return True

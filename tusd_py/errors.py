@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tusd_py.models.hook import HookReply
 from tusd_py.models.upload import UploadInfo
 
 
@@ -199,6 +200,49 @@ class UploadLocked(TusError):
     code, status, retry_after = "ERR_UPLOAD_LOCKED", 423, 1
 
 
+class UploadFinishing(UploadLocked):
+    """Every byte of this upload is here, and the application is looking at it; ask again."""
+
+
+class HookRefusal(TusError):
+    """A hook said no."""
+
+    def __init__(self, message: str | None = None, *, reply: HookReply | None = None) -> None:
+        super().__init__(message)
+        self.reply = reply or HookReply()
+        """What the hook wants the client to be told: status, body and headers."""
+
+
+class UploadRejected(HookRefusal):
+    """The application refused this upload."""
+
+    code, status = "ERR_UPLOAD_REJECTED", 400
+
+
+class TerminationRejected(HookRefusal):
+    """The application refused to have this upload removed."""
+
+    code, status = "ERR_UPLOAD_TERMINATION_REJECTED", 400
+
+
+class UploadStopped(HookRefusal):
+    """The application stopped this upload; it was removed."""
+
+    code, status, closes = "ERR_UPLOAD_STOPPED", 400, True
+
+
+class RejectedBefore(TusError):
+    """The application refused this upload when it was complete."""
+
+    code, status = "ERR_UPLOAD_REJECTED", 410
+
+
+class HookFailed(TusError):
+    """The application could not be asked whether this is allowed; try again."""
+
+    code, status, retry_after = "ERR_HOOK_FAILED", 500, 5
+
+
 class MismatchedOffset(TusError):
     """Upload-Offset is not the current offset of the upload."""
 
@@ -264,6 +308,13 @@ class StaleWriter(StoreError):
     """The upload was changed by another writer; ask for its offset and try again."""
 
     code, status, retry_after = "ERR_UPLOAD_LOCKED", 423, 1
+
+
+class StoreBusy(StoreError):
+    """The server's disk does not answer; try again."""
+
+    # Not 5xx: after that to a HEAD, some clients begin anew (protocol: section 14).
+    code, status, retry_after = "ERR_UPLOAD_LOCKED", 423, 5
 
 
 class UploadExists(StoreError):

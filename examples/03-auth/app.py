@@ -56,8 +56,8 @@ async def only_own_uploads(request: web.Request, handler: Handler) -> web.Stream
     if request.method == "OPTIONS":
         return await handler(request)
     owners = request.config_dict[OWNERS]
-    # "tail" is what follows the prefix that was given to tusd_py.setup: an upload, or nothing.
-    upload_id = request.match_info.get("tail", "").removesuffix("/")
+    # "tail" is what follows the prefix that was given to tusd_py.setup: an upload, its result, or nothing.
+    upload_id = request.match_info.get("tail", "").removesuffix("/").removesuffix("/result")
     if upload_id:
         query = "SELECT 1 FROM owners WHERE upload = ? AND user = ?"
         async with owners.execute(query, (upload_id, request[USER])) as found:

@@ -7,9 +7,11 @@ from collections.abc import Callable
 import pytest
 
 import benchmarks.growth.command
+import benchmarks.jobs.command
 import benchmarks.memory.command
 
 GROWTH, MEMORY = benchmarks.growth.command.main, benchmarks.memory.command.main
+JOBS = benchmarks.jobs.command.main
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,9 @@ GROWTH, MEMORY = benchmarks.growth.command.main, benchmarks.memory.command.main
         (GROWTH, ["--rounds", "0"], "'0' is not a number from 1 to 1000"),
         (GROWTH, ["--place", "/nowhere"], "there is no directory /nowhere"),
         (GROWTH, ["--json", "/nowhere/file"], "there is no directory /nowhere"),
+        (JOBS, ["--only", "nothing"], "invalid choice: 'nothing'"),
+        (JOBS, ["--rounds", "0"], "'0' is not a number from 1 to 1000"),
+        (JOBS, ["--json", "/nowhere/file"], "there is no directory /nowhere"),
         (MEMORY, ["--only", "nothing"], "invalid choice: 'nothing'"),
         (MEMORY, ["--rounds", "x"], "'x' is not a number from 1 to 1000"),
         (MEMORY, ["--json", "/nowhere/file"], "there is no directory /nowhere"),

@@ -242,15 +242,25 @@ async def test_orphans_and_strangers(left: Left) -> None:
 
 
 async def test_stray_jobs(left: Left) -> None:
-    """Jobs of uploads that are not there, or not finished, are named and forgotten; those that are owed stay. (I14)"""
-    values = ", ".join(f"('{name}', 'app.task', 0, 1e12, '')" for name in ("gone", left.half, left.done))
-    left.sql(f"insert into jobs values {values}")
+    """Jobs of uploads that are not there, or not finished, are named and cancelled; those that are owed stay. (I14)"""
+    left.sql(
+        ";".join(
+            f"""
+            insert into jobs values (
+                '{name}', 'app.task', 'available', 0, 0, 1e12, 1e9, null, null, '', '', null, '[]',
+                json_object('moment', 'post-finish', 'at', 1e9, 'upload', json_object('id', '{name}'))
+            )
+            """
+            for name in ("gone", left.half, left.done)
+        )
+    )
     names = sorted(["gone", left.half])
     assert left.fsck().found == [("job", name, False) for name in names]
     ran = left.fsck("--repair")
     assert (ran.code, ran.found) == (0, [("job", name, True) for name in names])
     with closing(sqlite3.connect(left.place / "uploads.sqlite3")) as db:
-        assert db.execute("select upload_id from jobs").fetchall() == [(left.done,)]
+        states = dict(db.execute("select upload_id, state from jobs").fetchall())
+    assert states == {"gone": "cancelled", left.half: "cancelled", left.done: "available"}
 
 
 async def test_many(left: Left) -> None:
@@ -259,7 +269,8 @@ async def test_many(left: Left) -> None:
         """
         with recursive n (i) as (select 1 union all select i + 1 from n where i < 1203)
         insert into uploads
-        select printf('id-%d', i), 'single', 'open', 0, 0, 100, '', null, '[]', 1, 1.7e9, null, null from n
+        select printf('id-%d', i), 'single', 'open', 0, 0, 100, '', null, '[]', null, 1, 1.7e9, null, null, null
+        from n
         """
     )
     ran = left.fsck()

@@ -38,9 +38,16 @@ def test_help_shows_every_setting_in_its_group() -> None:
     """`serve --help` lists all flags below the titles of their groups, with their defaults."""
     text = _run("serve", "--help").stdout
     for setting in declared():
-        assert f"  {setting.flag}" in text
+        assert not setting.flag or f"  {setting.flag} " in text
         assert f"{setting.doc.group}:" in text
     assert "[8080]" in text
+
+
+def test_secret_has_no_flag() -> None:
+    """Row 58: every user of the machine sees command lines, so a secret cannot be written into one."""
+    assert "--hooks-secret " not in _run("serve", "--help").stdout
+    result = _run("config", "--hooks-secret", "correct horse battery")
+    assert (2, False) == (result.exit_code, "correct horse" in result.output)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
+from msgspec.structs import replace
 
 from tusd_py.cli import main
 from tusd_py.datadir import open_data_dir
@@ -34,30 +35,28 @@ FINISHED = UploadInfo(
     created_at=100.0,
     finished_at=150.0,
 )
+NAMED = UploadInfo(id="dd" * 16, path="project-1/abc/report.pdf", length=4, created_at=500.0)
 EXPIRED = UploadInfo(id="cc" * 16, kind=UploadKind.PARTIAL, concat="partial", created_at=300.0, expires_at=400.0)
 
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
     """A data directory with three uploads, of which one has bytes."""
-
-    async def fill() -> None:
-        with open_data_dir(tmp_path / "data") as place:
-            data = FileDataStore(place.uploads)
-            info = SqliteInfoStore(place.database, durability=Durability.NONE, data_root=place.uploads)
-            await data.open()
-            await info.open()
-            for upload in (OPEN, FINISHED, EXPIRED):
-                await data.create(upload.id, durable=False)
-                await info.insert(upload, durable=False)
-            handle = await data.write_to(FINISHED.id)
-            await handle.write(0, [b"data"])
-            await handle.close()
-            await info.close()
-            await data.close()
-
-    asyncio.run(fill())
+    asyncio.run(_fill(tmp_path / "data", OPEN, FINISHED, EXPIRED))
     return tmp_path / "data"
+
+
+async def _fill(data_dir: Path, *uploads: UploadInfo) -> None:
+    with open_data_dir(data_dir) as place:
+        data = FileDataStore(place.uploads)
+        info = SqliteInfoStore(place.database, durability=Durability.NONE, data_root=place.uploads)
+        await data.open()
+        await info.open()
+        for upload in uploads:
+            await data.create(upload.key, [b"data"] if upload is FINISHED else (), durable=False)
+            await info.insert(upload, durable=False)
+        await info.close()
+        await data.close()
 
 
 def _run(data_dir: Path, verb: str, *args: str) -> Result:
@@ -100,6 +99,26 @@ def test_show_has_place_and_size(data_dir: Path) -> None:
     path = Path(record["data_path"])
     assert b"data" == path.read_bytes()
     assert path.stat().st_blocks * 512 == record["disk_bytes"]
+
+
+def test_named_data_is_found_and_removed(data_dir: Path) -> None:
+    """Data with a path of its own is shown where it is, and goes with its upload; its neighbour stays."""
+    asyncio.run(_fill(data_dir, NAMED, replace(NAMED, id="ee" * 16, path="project-1/abc/other.pdf")))
+    path = data_dir / "uploads" / "named" / "project-1" / "abc" / "report.pdf"
+    record = msgspec.json.decode(_run(data_dir, "show", "--json", NAMED.id).stdout)
+    assert (str(path), 0) == (record["data_path"], record["disk_bytes"])
+    assert 0 == _run(data_dir, "rm", NAMED.id).exit_code
+    assert NAMED.id not in _ids(data_dir)
+    assert ["other.pdf"] == [each.name for each in path.parent.iterdir()]
+
+
+def test_show_of_data_that_something_is_in_the_way_of(data_dir: Path) -> None:
+    """A file in place of a directory above the data makes it as lost as if it were gone."""
+    asyncio.run(_fill(data_dir, NAMED))
+    folder = data_dir / "uploads" / "named" / "project-1"
+    folder.rename(data_dir / "elsewhere")
+    folder.write_bytes(b"")
+    assert msgspec.json.decode(_run(data_dir, "show", "--json", NAMED.id).stdout)["disk_bytes"] is None
 
 
 def test_show_is_readable_and_safe(data_dir: Path) -> None:

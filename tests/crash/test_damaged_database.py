@@ -159,8 +159,10 @@ def torn(place: Path) -> tuple[Path, list[str]]:
         db.executescript(
             """
             with recursive n (i) as (select 1 union all select i + 1 from n where i < 1000)
-            insert into uploads
-            select printf('id-%05d', i), 'single', 'finished', 0, 0, 0, '', null, '[]', 1, 1.7e9, null, 1.7e9 from n;
+            insert into uploads (
+                id, kind, state, offset, synced_offset, length, metadata, parts, epoch, created_at, finished_at
+            )
+            select printf('id-%05d', i), 'single', 'finished', 0, 0, 0, '', '[]', 1, 1.7e9, 1.7e9 from n;
             pragma wal_checkpoint (truncate);
             """
         )
@@ -228,8 +230,6 @@ async def test_unreadable_rows_make_no_orphans(torn: tuple[Path, list[str]]) -> 
             locker=MemoryLocker(),
             clock=SystemClock(),
             policy=Policy(),
-            jobs_for=lambda _: (),
-            finished=lambda _: None,
         )
         with pytest.raises(StoreError):
             await Sweeper(ctx, 60).sweep_orphans()

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.support.noting import NotingJobs
 from tusd_py.abc import Body, Digest
 from tusd_py.engine.context import Policy
 from tusd_py.engine.service import Engine
@@ -132,9 +133,9 @@ class RecordingInfoStore(MemoryInfoStore):
         self.journal.note("fall_back")
         await super().fall_back()
 
-    async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
+    async def mark_deleting(self, upload_id: str, *, durable: bool, jobs: Sequence[Job] = ()) -> bool:
         self.journal.note("mark_deleting", _mark(durable))
-        return await super().mark_deleting(upload_id, durable=durable)
+        return await super().mark_deleting(upload_id, durable=durable, jobs=jobs)
 
     async def delete(self, upload_id: str) -> None:
         self.journal.note("delete")
@@ -226,9 +227,6 @@ async def house(level: Durability = Durability.PATCH, *, start: bool = True, **p
     journal, clock, finished = Journal(), FakeClock(), []
     data, info, locker = RecordingDataStore(journal, clock.now), RecordingInfoStore(journal), MemoryLocker()
 
-    def jobs_for(upload: UploadInfo) -> Sequence[Job]:
-        return [Job(upload_id=upload.id, task="task", scheduled_at=clock.now())]
-
     def note(upload: UploadInfo) -> None:
         journal.steps.append("finished")
         finished.append(upload)
@@ -240,8 +238,7 @@ async def house(level: Durability = Durability.PATCH, *, start: bool = True, **p
         clock=clock,
         policy=Policy(durability=level, **policy),
         sweep_interval=3600,
-        jobs_for=jobs_for,
-        finished=note,
+        jobs=NotingJobs(info._uploads.get, note),
     )
     if start:
         await engine.start()

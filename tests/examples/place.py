@@ -18,7 +18,10 @@ from tests.support.waiting import until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 # What a clone does not have.
-_MADE = shutil.ignore_patterns("node_modules", "data", "archive", "tmp", "__pycache__", "*.pem", "*.sock", "*.sqlite3*")
+_MADE = shutil.ignore_patterns(
+    "node_modules", "data", "archive", "thumbnails", "inbox", "tmp", "secret", "__pycache__",
+    "*.pem", "*.sock", "*.sqlite3*",
+)  # fmt: skip
 _CONSOLE = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _ANNOUNCED = re.compile(r"(http://(?:127\.0\.0\.1:\d+|unix:[^:]+))")
 

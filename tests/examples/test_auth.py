@@ -118,6 +118,16 @@ async def test_somebody_else(client: Client, method: str) -> None:
     assert (await attempt(client, "PATCH", url, ada)).status == 204
 
 
+async def test_result(client: Client) -> None:
+    """What became of an upload is for its owner only."""
+    ada, alan = await sign_in(client), await sign_in(client, "alan", "bombe")
+    url = await made_by(client, ada, sent=5)
+    for result in (f"{url}/result", f"{url}/result/"):
+        assert (await client.get(result, ada)).status == 200
+        assert (await client.get(result, alan)).status == 404
+        assert (await client.get(result)).status == 401
+
+
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 @pytest.mark.parametrize("expect", [{}, {"Expect": "100-continue"}], ids=["", "expects"])
 async def test_body_is_not_read(client: Client, method: str, expect: dict[str, str]) -> None:

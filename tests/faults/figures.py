@@ -23,6 +23,7 @@ COUNTED = {
     "finished_uploads": "finished uploads",
     "jobs_missing": "jobs missing",
     "jobs_twice": "jobs twice",
+    "jobs_early": "jobs of unfinished uploads",
     "duplicate_job_attempts": "duplicate job attempts (same key)",
     "crash_states": "crash states",
     "syscall_faults": "syscall faults",
@@ -44,6 +45,7 @@ OF_VIOLATIONS = {
     "undead": "undead",
     "job_missing": "jobs_missing",
     "job_twice": "jobs_twice",
+    "job_early": "jobs_early",
 }
 """Counters by the kinds of the checker."""
 

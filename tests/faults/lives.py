@@ -19,11 +19,19 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tests.faults.oracle.checker import Job
 
+if TYPE_CHECKING:
+    from tusd_py import FinishedUpload
+
 JobWill = Literal["work", "fail", "hang"]
+Agreement = Literal["yes", "no", "fails"]
+NOTE = "life.note"
+"""The task of that job."""
+ENDED = "ended"
+"""The task that is done when an upload was removed."""
 PROBE_EVERY = 0.005
 LAG = struct.Struct("64Q")
 """Counts of probes by lateness: bucket `n` is for less than 1.25 ** n / 10 ms."""
@@ -85,11 +93,14 @@ class Lives:
         ready: bool = True,
         rlimits: Mapping[str, int] | None = None,
         job: JobWill = "work",
+        agrees: Agreement | None = None,
+        tells_ends: bool = False,
         **settings: Any,
     ) -> Life:
         """Start a life on a free port; return when it serves. Raises `Dead`.
 
-        `settings` as `Settings.make`; `rlimits` by names of `resource`; `job` is what jobs do after they are noted.
+        `settings` as `Settings.make`; `rlimits` by names of `resource`; `job` is what jobs do after they are noted;
+        `agrees` is what a pre-finish hook says, None = there is none; with `tells_ends` removals have jobs as well.
         """
         self._count += 1
         stderr = self.place / f"stderr-{self._count}.txt"
@@ -101,6 +112,8 @@ class Lives:
             "lag": str(self.lag),
             "rlimits": dict(rlimits or {}),
             "job": job,
+            "agrees": agrees,
+            "tells_ends": tells_ends,
         }
         assert self._process.stdin is not None
         async with self._birth:
@@ -201,24 +214,40 @@ async def _probe(counts: mmap.mmap) -> None:
 
 
 async def _live(order: Mapping[str, Any]) -> None:
-    from tusd_py import FinishedUpload, Tus, server
+    from tusd_py import HookEvent, HookReply, Tus, server
     from tusd_py.assembly import build
     from tusd_py.settings import Settings
 
     def with_a_job(settings: Settings, **options: Any) -> Tus:
         tus = build(settings, **options)
 
-        @tus.on_finish
         async def note(upload: FinishedUpload) -> None:
             """The bytes are there before any job is (I14)."""
             size = upload.path.stat().st_size
             assert size == upload.length, f"{size} of {upload.length} bytes"
-            with open(order["jobs"], "ab", buffering=0) as lines:
-                lines.write(f"{upload.id} {upload.idempotency_key} {upload.attempt}\n".encode())
+            _note(order, upload)
             if order["job"] == "fail":
                 raise RuntimeError("as it was told")
             if order["job"] == "hang":
                 await asyncio.Event().wait()
+
+        # Not after the module that happens to be the main one: the name is stored with the jobs.
+        note.__module__, note.__qualname__ = NOTE.split(".")
+        tus.on_finish(note)
+
+        if order["tells_ends"]:
+
+            @tus.task(ENDED, on="post-terminate")
+            async def ended(upload: FinishedUpload) -> None:
+                _note(order, upload)
+
+        if order["agrees"] is not None:
+
+            @tus.hook("pre-finish")
+            async def agree(event: HookEvent) -> HookReply:
+                if order["agrees"] == "fails":
+                    raise RuntimeError("as it was told")
+                return HookReply(refuses=order["agrees"] == "no")
 
         return tus
 
@@ -235,6 +264,12 @@ async def _live(order: Mapping[str, Any]) -> None:
     finally:
         for task in probing:
             task.cancel()
+
+
+def _note(order: Mapping[str, Any], upload: FinishedUpload) -> None:
+    """Note an attempt."""
+    with open(order["jobs"], "ab", buffering=0) as lines:
+        lines.write(f"{upload.id} {upload.idempotency_key} {upload.attempt}\n".encode())
 
 
 def _begin(order: Mapping[str, Any]) -> None:

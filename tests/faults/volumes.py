@@ -20,7 +20,7 @@ class Volume(NamedTuple):
 
 VOLUMES = {
     "T1": Volume("EXAMPLES", 15, 300, 20_000),
-    "T2": Volume("STATES", 200, 5_000, 1_000_000),
+    "T2": Volume("STATES", 500, 5_000, 1_000_000),
     "T3": Volume("OPS", 300, 8_000, 330_000),
     "T4": Volume("POINTS", 8, 80, 2_000),
     "T5": Volume("KILLS", 6, 500, 20_000),
@@ -30,8 +30,10 @@ VOLUMES = {
     "T9": Volume("CREATIONS", 200, 3_000, 10_000),
     "T10": Volume("INPUTS", 1_500, 30_000, 100_000_000),
     "T11": Volume("ROWS", 2_000, 100_000, 1_000_000),
+    "T12": Volume("JOB_KILLS", 6, 60, 500),
 }
-"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, creations, inputs, rows."""
+"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, creations, inputs, rows, and
+kills during jobs."""
 
 
 def volume(test: str, level: Level) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tusd_py.jobs.retry import FIRST_DELAY, LONGEST_DELAY, delay_after
+from tusd_py.jobs.retry import FIRST_DELAY, LONGEST_DELAY, RETRIES, delay_after
 
 
 @pytest.mark.parametrize(
@@ -28,3 +28,9 @@ def test_bounds() -> None:
     """The documented bounds are those of the function (I14)."""
     assert delay_after(1, 0.0) == FIRST_DELAY
     assert delay_after(1000, 0.0) == LONGEST_DELAY
+
+
+@pytest.mark.parametrize(("jitter", "hours"), [(0.0, 39), (1.0, 49)])
+def test_all_waits_together(jitter: float, hours: int) -> None:
+    """A job that always fails is given up after a day and a half to two days, as documented (I15)."""
+    assert round(sum(delay_after(attempt, jitter) for attempt in range(1, RETRIES + 1)) / 3600) == hours

@@ -125,7 +125,9 @@ def check_intent(intent: Intent, limits: Limits) -> None:
         check_metadata(intent.metadata, strict=limits.strict_metadata, max_size=limits.max_metadata_size)
         assert all(is_plain_id(part) for part in intent.parts)
         assert bool(intent.parts) is (intent.kind is UploadKind.FINAL)
-        check_reply(Tus1(limits).inspected(UploadInfo(id=ID, metadata=intent.metadata, concat=intent.concat)))
+        check_reply(
+            Tus1(limits).inspected(UploadInfo(id=ID, metadata=intent.metadata, concat=intent.concat), "/files/x")
+        )
     elif not isinstance(intent, Discover):
         assert is_plain_id(intent.upload_id)
     if isinstance(intent, Append):
@@ -139,7 +141,12 @@ def test_every_answer_fits_on_the_wire(upload: UploadInfo, limits: Limits, locat
     """CRE-META-07, FWD-09, CORE-VER-06: also for what a damaged store or a hook made of an upload."""
     tus = Tus1(limits)
 
-    for reply in (tus.discovered(), tus.inspected(upload), tus.appended(upload), tus.terminated()):
+    for reply in (
+        tus.discovered(),
+        tus.inspected(upload, "/files/x"),
+        tus.appended(upload, "/files/x"),
+        tus.terminated(),
+    ):
         check_reply(reply)
     check_reply(tus.created(Create(has_body=body), upload, "/" + location))
 

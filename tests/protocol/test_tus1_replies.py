@@ -17,6 +17,7 @@ from tusd_py.protocol.messages import Reply, RequestHead
 EXPIRES = 1403712000.0
 DATE = "Wed, 25 Jun 2014 16:00:00 GMT"
 URL = "https://uploads.example/files/" + ID
+LINK = {"Link": f'<{URL}/result>; rel="describedby"'}
 COMMON = {"Tus-Resumable": "1.0.0", "X-Content-Type-Options": "nosniff"}
 
 
@@ -65,7 +66,7 @@ def test_answers_do_not_share_their_headers() -> None:
     ("intent", "upload", "expected"),
     [
         pytest.param(Create(length=100), info(), {"Upload-Expires": DATE}, id="CRE-POST-01"),
-        pytest.param(Create(length=0), info(length=0, state=UploadState.FINISHED), {}, id="EXP-03"),
+        pytest.param(Create(length=0), info(length=0, state=UploadState.FINISHED), LINK, id="EXP-03"),
         pytest.param(
             Create(length=100, has_body=True, body_length=5),
             info(offset=5),
@@ -75,7 +76,7 @@ def test_answers_do_not_share_their_headers() -> None:
         pytest.param(
             Create(length=0, with_upload=True),
             info(length=0, state=UploadState.FINISHED),
-            {"Upload-Offset": "0"},
+            {"Upload-Offset": "0", **LINK},
             id="CWU-03",
         ),
         pytest.param(Create(), info(expires_at=None), {}, id="EXP-01-never"),
@@ -102,7 +103,7 @@ def test_a_location_cannot_split_the_header() -> None:
         pytest.param(info(), {"Upload-Offset": "0", "Upload-Length": "100", "Upload-Expires": DATE}, id="CORE-HEAD-01"),
         pytest.param(
             info(offset=100, state=UploadState.FINISHED),
-            {"Upload-Offset": "100", "Upload-Length": "100"},
+            {"Upload-Offset": "100", "Upload-Length": "100", **LINK},
             id="CORE-HEAD-02",
         ),
         pytest.param(
@@ -110,12 +111,12 @@ def test_a_location_cannot_split_the_header() -> None:
         ),
         pytest.param(
             info(length=0, state=UploadState.FINISHED, metadata="b Yg==, a ,\tc !"),
-            {"Upload-Offset": "0", "Upload-Length": "0", "Upload-Metadata": "b Yg==, a ,\tc !"},
+            {"Upload-Offset": "0", "Upload-Length": "0", "Upload-Metadata": "b Yg==, a ,\tc !", **LINK},
             id="CORE-HEAD-04",
         ),
         pytest.param(
             info(offset=100, state=UploadState.FINISHED, kind=UploadKind.FINAL, concat="final; a  http://h/files/b"),
-            {"Upload-Offset": "100", "Upload-Length": "100", "Upload-Concat": "final; a  http://h/files/b"},
+            {"Upload-Offset": "100", "Upload-Length": "100", "Upload-Concat": "final; a  http://h/files/b", **LINK},
             id="CORE-HEAD-06",
         ),
         pytest.param(
@@ -132,7 +133,7 @@ def test_a_location_cannot_split_the_header() -> None:
 )
 def test_inspected(upload: UploadInfo, expected: dict[str, str]) -> None:
     """CORE-HEAD-01 to -06, -09: 200, never cached, everything verbatim."""
-    reply = dialect().inspected(upload)
+    reply = dialect().inspected(upload, URL)
 
     assert (200, b"") == (reply.status, reply.body)
     assert {"Cache-Control": "no-store", **expected} == fields_of(reply)
@@ -140,12 +141,12 @@ def test_inspected(upload: UploadInfo, expected: dict[str, str]) -> None:
 
 def test_appended() -> None:
     """CORE-PATCH-01, EXP-02, EXP-03: 204 with the offset, and when it expires while it is unfinished."""
-    reply = dialect().appended(info(offset=5))
-    last = dialect().appended(info(offset=100, state=UploadState.FINISHED))
+    reply = dialect().appended(info(offset=5), URL)
+    last = dialect().appended(info(offset=100, state=UploadState.FINISHED), URL)
 
     assert (204, b"") == (reply.status, reply.body)
     assert {"Upload-Offset": "5", "Upload-Expires": DATE} == fields_of(reply)
-    assert {"Upload-Offset": "100"} == fields_of(last)
+    assert {"Upload-Offset": "100", **LINK} == fields_of(last)
 
 
 def test_terminated() -> None:
@@ -162,8 +163,8 @@ def test_expiry_is_not_told_when_the_extension_is_off(options: dict[str, Any]) -
 
     for reply in (
         tus.created(Create(), info(), URL),
-        tus.inspected(info()),
-        tus.appended(info()),
+        tus.inspected(info(), URL),
+        tus.appended(info(), URL),
         tus.refused(errors.MismatchedOffset(upload=info()), patch()),
     ):
         assert "Upload-Expires" not in fields_of(reply)

@@ -54,6 +54,33 @@ def test_other_urls_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://a.example", "https://a.example"),
+        ("http://[::1]:80/x?y=1&z=@", "http://[::1]:80/x?y=1&z=@"),
+        ("https://me:pass@a.example:81/x/@y", "https://********@a.example:81/x/@y"),
+        ("https://token@a.example/", "https://********@a.example/"),
+    ],
+)
+def test_hook_url_is_shown_without_user(url: str, shown: str) -> None:
+    """A hook may have a query, a user name and a password; nobody is shown the last two."""
+    assert url == addresses.check_hook_url(url)
+    assert shown == addresses.hide_user(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["/x", "a.example", "ftp://u:hush@a.example/", "http://", "http://u:hush@a:b/", "http://u:hush@a/#f", "http://a b/",
+     "http://u:hu/hush@a/", "http://u:1#hush@a/", "http://********@a/", "http://é/"],
+)  # fmt: skip
+def test_other_hook_urls_are_refused(url: str) -> None:
+    """What is no URL for requests is refused, and so is one with a mask. No message tells a password."""
+    with pytest.raises(ValueError) as caught:
+        addresses.check_hook_url(url)
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("origin", "expected"),
     [
         ("*", "*"),

@@ -133,7 +133,12 @@ def _check(item: str) -> str:
         (kinds.many("X", _check), "a, b,,c", ("A", "B", "C")),
         (kinds.many("X", _check), ["a", "b,c"], ("A", "B", "C")),
         (kinds.many("X", str, everything="*"), ["a", "*"], ()),
+        (kinds.many("X", _check), "a,b,A", ("A", "B")),
         (kinds.text("X", _check), "a", "A"),
+        (kinds.choice([Colour.RED]), "red", Colour.RED),
+        (kinds.COMMAND, ["convert", "", "a,b"], ("convert", "", "a,b")),
+        (kinds.secret(), "1234567890123456", "1234567890123456"),
+        (kinds.secret(), kinds.MASK, kinds.MASK),
     ],
 )
 def test_value_is_taken(kind: kinds.Kind, value: object, expected: object) -> None:
@@ -164,6 +169,15 @@ def test_value_is_taken(kind: kinds.Kind, value: object, expected: object) -> No
         (kinds.many("X", _check), ["a", 5], "5 is not a text"),
         (kinds.many("X", _check), "a,bad", "'bad' is bad"),
         (kinds.text("X"), "", "'' is not a text"),
+        (kinds.choice([Colour.RED]), "blue", "'blue' is none of red"),
+        (kinds.COMMAND, "convert a", "'convert a' is not a list"),
+        (kinds.COMMAND, 5, "5 is not a list"),
+        (kinds.COMMAND, [], "[] names no program"),
+        (kinds.COMMAND, ["", "a"], "['', 'a'] names no program"),
+        (kinds.COMMAND, ["a", 5], "5 is not a text that a program can be given"),
+        (kinds.COMMAND, ["a", "b\0"], "is not a text that a program can be given"),
+        (kinds.secret(), "123456789012345", "a secret has at least 16 characters, this one has 15"),
+        (kinds.secret(), 1234567890123456, "a secret is a text"),
     ],
 )
 def test_value_is_refused(kind: kinds.Kind, value: object, problem: str) -> None:

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from tusd_py.errors import StartupError
+from tusd_py.hooks.payload import PayloadStyle
 from tusd_py.models.limits import EXTENSIONS, Durability, Limits
 from tusd_py.settings import LogFormat, Settings, SettingsError, declared
 
@@ -49,6 +50,22 @@ def test_defaults() -> None:
         "lock_timeout": 5.0,
         "keep_alive_timeout": 75.0,
         "shutdown_timeout": 30.0,
+        "hooks_dir": None,
+        "hooks_http": (),
+        "hooks_enabled_events": ("pre-create", "post-create", "post-receive", "post-finish", "post-terminate"),
+        "hooks_timeout": 15.0,
+        "hooks_format": PayloadStyle.TUSD_V2,
+        "hooks_http_retry": 3,
+        "hooks_http_backoff": 1.0,
+        "hooks_http_forward_headers": (),
+        "hooks_secret": None,
+        "hooks_secret_file": None,
+        "hooks_env": (),
+        "progress_hooks_interval": 1.0,
+        "hooks": (),
+        "job_concurrency": 4,
+        "jobs_keep": 7 * 86400.0,
+        "jobs": (),
         "log_format": LogFormat.TEXT,
     }
     assert expected == msgspec.structs.asdict(Settings())
@@ -84,7 +101,11 @@ def test_bad_value_is_a_startup_error_that_names_the_setting() -> None:
 
 def test_changed_copy_is_checked_and_settled() -> None:
     """Settings are their own normal form: a copy with nothing changed is equal."""
-    settings = Settings.make(base_path="https://buy.art/files", cors_allow_origin="https://A.example")
+    settings = Settings.make(
+        base_path="https://buy.art/files",
+        cors_allow_origin="https://A.example",
+        jobs={"thumbs": {"command": ["convert"], "when": {"min_size": "1MB"}}},
+    )
     assert settings == msgspec.structs.replace(settings)
     assert settings == Settings.make(**msgspec.structs.asdict(settings))
 

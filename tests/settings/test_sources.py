@@ -45,6 +45,19 @@ def test_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> 
     assert Settings.from_env().port == 81
 
 
+def test_variables_of_hooks_are_no_settings() -> None:
+    """A program that is run as a hook may run `tusd-py`."""
+    assert Settings.from_env({"TUSD_PY_IDEMPOTENCY_KEY": "a:b", "TUSD_PY_ATTEMPT": "1"}) == Settings()
+
+
+@pytest.mark.parametrize("name", ["hooks", "jobs"])
+def test_tables_are_in_the_file_only(name: str) -> None:
+    """A set of tables does not fit into a variable."""
+    variable = f"TUSD_PY_{name.upper()}"
+    with pytest.raises(SettingsError, match=rf"^{variable}: there is no such setting"):
+        load(environ={variable: "x"})
+
+
 def test_empty_variable_counts_as_not_set() -> None:
     """Templates of compose files leave empty variables behind."""
     assert Settings.from_env({"TUSD_PY_MAX_SIZE": ""}) == Settings()
@@ -77,6 +90,8 @@ def test_bad_variable_is_named(environ: dict[str, str], message: str) -> None:
         ("port = 'x'", "port in {path}: 'x' is not a whole number"),
         ("cors_allow_credentials = true", "cors_allow_credentials in {path}: true would let any page"),
         ("port =", "--config: {path} is not a TOML file: "),
+        ("[jobs.a]\ncommand = 'x'", "[jobs.a] command in {path}: 'x' is not a list"),
+        ("[jobs]\na = 1", "jobs in {path}: 'a' = 1 is not a table; write [jobs.NAME]"),
     ],
 )
 def test_bad_key_is_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
@@ -110,6 +125,8 @@ def test_printed_settings_make_the_same_settings(tmp_path: Path) -> None:
         "TUSD_PY_CORS_ALLOW_ORIGIN": "https://a.example,null",
         "TUSD_PY_DISABLE_DOWNLOAD": "true",
         "TUSD_PY_LOCK_TIMEOUT": "1.5",
+        "TUSD_PY_HOOKS_ENABLED_EVENTS": "pre-finish, post-finish",
+        "TUSD_PY_HOOKS_HTTP": "https://a.example/x?y=1,http://b.example",
     }
     loaded = load(environ=given)
     again = load(environ={}, config=_write(tmp_path / "t.toml", rendering.toml(loaded)))

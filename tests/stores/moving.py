@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.stores.placed import located
 from tusd_py.abc import Data, Rest
 from tusd_py.models.pace import Pace
 from tusd_py.stores import plane
@@ -111,7 +112,7 @@ class Room:
 
     def content(self, moving: Moving) -> bytes:
         """Return the bytes of a file."""
-        return self.store.locate(moving.upload_id).read_bytes()
+        return located(self.store, moving.upload_id).read_bytes()
 
     async def _end(self, data: Data, transfer: PlaneTransfer, *ends: socket.socket) -> None:
         for end in ends:

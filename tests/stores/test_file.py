@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.placed import located
 from tusd_py.abc import Data
-from tusd_py.errors import DataLost, InsufficientStorage, StartupError, UploadNotFound
+from tusd_py.errors import DataLost, InsufficientStorage, StartupError, UploadExists, UploadNotFound
+from tusd_py.models.upload import UploadInfo
 from tusd_py.stores import file as file_module
 from tusd_py.stores import posix
 from tusd_py.stores.file import FileDataStore
-from tusd_py.testing.data import ID, OTHER, all_names, content, fill
+from tusd_py.testing.data import ID, OTHER, all_names, content, each_key, fill
 
 
 @pytest.fixture
@@ -41,14 +43,17 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-async def test_modes(umask: None, tmp_path: Path) -> None:
+@each_key
+async def test_modes(umask: None, tmp_path: Path, key: str) -> None:
     """Directories are 0700 and files 0600, whatever the umask (row 20)."""
-    store = FileDataStore(tmp_path / "uploads")
+    root = tmp_path / "uploads"
+    store = FileDataStore(root)
     await store.open()
-    await store.create(ID, durable=True)
+    await store.create(key, durable=True)
     await store.close()
-    path = store.locate(ID)
-    assert [0o700, 0o700, 0o600] == [mode(path.parent.parent), mode(path.parent), mode(path)]
+    path = located(store, key)
+    assert {mode(each) for each in (*path.parents, path) if each.is_relative_to(root)} == {0o700, 0o600}
+    assert mode(path) == 0o600
 
 
 async def test_root_is_no_symlink(tmp_path: Path) -> None:
@@ -72,18 +77,21 @@ async def open_to_write(store: FileDataStore, upload_id: str, *, holds: int | No
     return data
 
 
-async def test_planted_symlink(store: FileDataStore, tmp_path: Path) -> None:
+@each_key
+async def test_planted_symlink(store: FileDataStore, tmp_path: Path, key: str) -> None:
     """A symbolic link at the data path is neither read, nor written, nor created through (row 17)."""
     target = tmp_path / "target"
     target.write_bytes(b"untouched")
-    path = store.locate(ID)
-    path.parent.mkdir()
+    path = located(store, key)
+    path.parent.mkdir(parents=True)
     path.symlink_to(target)
+    with pytest.raises(UploadExists):
+        await store.create(key, [b"through"], durable=True)
     with pytest.raises(DataLost):
-        await open_to_write(store, ID)
+        await open_to_write(store, key)
     with pytest.raises(DataLost):
-        await store.read_from(ID)
-    await store.remove(ID, durable=True)
+        await store.read_from(key)
+    await store.remove(key, durable=True)
     assert not path.is_symlink()
     assert target.read_bytes() == b"untouched"
 
@@ -93,7 +101,7 @@ async def test_planted_shard(store: FileDataStore, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / ID).write_bytes(b"untouched")
-    store.locate(ID).parent.symlink_to(elsewhere)
+    located(store, ID).parent.symlink_to(elsewhere)
     for holds in (0, None):
         with pytest.raises(DataLost):
             await open_to_write(store, ID, holds=holds)
@@ -106,21 +114,23 @@ async def test_planted_shard(store: FileDataStore, tmp_path: Path) -> None:
     assert (elsewhere / ID).read_bytes() == b"untouched"
 
 
-async def test_hard_link(store: FileDataStore, tmp_path: Path) -> None:
+@each_key
+async def test_hard_link(store: FileDataStore, tmp_path: Path, key: str) -> None:
     """Data with a second name is refused: somebody else could change it (row 18)."""
-    await fill(store, ID, b"shared")
-    (tmp_path / "second").hardlink_to(store.locate(ID))
+    await fill(store, key, b"shared")
+    (tmp_path / "second").hardlink_to(located(store, key))
     with pytest.raises(DataLost):
-        await open_to_write(store, ID)
+        await open_to_write(store, key)
     with pytest.raises(DataLost):
-        await store.read_from(ID)
+        await store.read_from(key)
 
 
+@each_key
 @pytest.mark.parametrize("kind", ["fifo", "directory", "socket"])
-async def test_not_a_plain_file(store: FileDataStore, kind: str) -> None:
+async def test_not_a_plain_file(store: FileDataStore, kind: str, key: str) -> None:
     """A FIFO, directory or socket at the data path is refused, and nobody hangs (row 18)."""
-    path = store.locate(ID)
-    path.parent.mkdir()
+    path = located(store, key)
+    path.parent.mkdir(parents=True)
     match kind:
         case "fifo":
             os.mkfifo(path)
@@ -131,14 +141,22 @@ async def test_not_a_plain_file(store: FileDataStore, kind: str) -> None:
     async with asyncio.timeout(5):
         for opening in (open_to_write, FileDataStore.read_from):
             with pytest.raises(DataLost):
-                await opening(store, ID)
+                await opening(store, key)
+        with pytest.raises(UploadExists):
+            await store.create(key, durable=True)
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "ab", "../../x", "ab/cd", "abc.info", "abc\0", "abc\n", "äbc", "a" * 129, "a%2fb"]
+    "name",
+    [
+        *("", ".", "..", "ab", "../../x", "ab/cd", "abc.info", "abc\0", "abc\n", "äbc", "a" * 129, "a%2fb"),
+        *("/", "//", "//etc/passwd", "/a/", "/a//b", "/.", "/..", "/a/../b", "/a/./b", "/../x", "/a/..", "/.git/x"),
+        *("/a\0b", "/a\nb", "/a/\x7f", "/a\x85", "/a\\b", "/..\\x", "/\udc80", "/" + "a" * 256, "/" + "ä" * 128),
+        *("/" + "/".join(["a" * 200] * 6), "/" + "/".join("a" * 65)),
+    ],
 )
 async def test_names_are_never_paths(store: FileDataStore, name: str) -> None:
-    """What is not an id is unknown before the file system is asked (row 16)."""
+    """What is no key is unknown before the file system is asked (rows 16 and 22)."""
     with pytest.raises(UploadNotFound):
         await store.create(name, durable=True)
     with pytest.raises(UploadNotFound):
@@ -147,13 +165,15 @@ async def test_names_are_never_paths(store: FileDataStore, name: str) -> None:
         await store.write_to(name)
     with pytest.raises(UploadNotFound):
         await store.remove(name, durable=True)
-    assert list(store.locate(ID).parent.parent.iterdir()) == []
+    with pytest.raises(UploadNotFound):
+        store.locate(UploadInfo(id="some-id", path=name[1:]) if name.startswith("/") else UploadInfo(id=name))
+    assert list(located(store, ID).parent.parent.iterdir()) == []
 
 
 async def test_foreign_files_are_no_orphans(store: FileDataStore) -> None:
     """The sweep never names what is not named like an upload in its place (I16)."""
     await store.create(ID, durable=False)
-    root = store.locate(ID).parent.parent
+    root = located(store, ID).parent.parent
     for path in (root / "README", root / "lost+found", root / ID[:2] / "x.tmp", root / ID[:2] / "Other_id"):
         path.write_bytes(b"mine")
     (root / "zz").write_bytes(b"not a directory")
@@ -168,7 +188,7 @@ async def test_sparse(store: FileDataStore) -> None:
     data = await store.write_to(ID)
     await data.write(2**40, [b"end"])
     await data.close()
-    assert store.locate(ID).stat().st_blocks < 1000
+    assert located(store, ID).stat().st_blocks < 1000
 
 
 async def test_short_writes(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -306,25 +326,26 @@ async def test_close_waits_for_cancelled_writes(store: FileDataStore, monkeypatc
     go_on.set()
     with pytest.raises(asyncio.CancelledError):
         await closing
-    assert store.locate(ID).read_bytes() == b"late"
+    assert located(store, ID).read_bytes() == b"late"
     with pytest.raises(OSError, match="closed"):
         await data.write(4, [b"later"])
 
 
-async def test_no_descriptor_is_left(store: FileDataStore) -> None:
+@each_key
+async def test_no_descriptor_is_left(store: FileDataStore, key: str) -> None:
     """After everything is closed no file descriptor remains, refused and cancelled openings included (I12)."""
     before = len(os.listdir("/proc/self/fd"))
-    await fill(store, ID, b"x")
-    os.mkfifo(store.locate(ID + "-fifo"))
-    for name in (ID + "-fifo", OTHER):
+    await fill(store, key, b"x")
+    os.mkfifo(located(store, key + "-fifo"))
+    for name in (key + "-fifo", OTHER):
         with pytest.raises(DataLost):
             await open_to_write(store, name)
-    opening = asyncio.ensure_future(open_to_write(store, ID))
+    opening = asyncio.ensure_future(open_to_write(store, key))
     await asyncio.sleep(0)
     opening.cancel()
     await asyncio.gather(opening, return_exceptions=True)
-    await content(store, ID)
-    await store.remove(ID, durable=True)
+    await content(store, key)
+    await store.remove(key, durable=True)
     await store.close()
     assert len(os.listdir("/proc/self/fd")) < before
 

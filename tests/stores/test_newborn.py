@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stores.moving import descriptors
+from tests.stores.placed import located
 from tests.support.waiting import until
 from tusd_py.errors import InsufficientStorage
 from tusd_py.stores import posix
@@ -94,7 +95,7 @@ async def test_one_fails(store: FileDataStore, syncs: Syncs) -> None:
     syncs.failing = {"cc-broken": errno.EIO, "dd-full": errno.ENOSPC}
     outcome = await _together(store, syncs, "cc-good", "cc-broken", "dd-full", "ee-good")
     assert [type(each) for each in outcome] == [type(None), OSError, InsufficientStorage, type(None)]
-    assert [store.locate(each).exists() for each in ("cc-good", "cc-broken", "dd-full", "ee-good")] == [1, 0, 0, 1]
+    assert [located(store, each).exists() for each in ("cc-good", "cc-broken", "dd-full", "ee-good")] == [1, 0, 0, 1]
 
 
 async def test_a_directory_fails(store: FileDataStore, syncs: Syncs) -> None:
@@ -102,7 +103,7 @@ async def test_a_directory_fails(store: FileDataStore, syncs: Syncs) -> None:
     syncs.failing = {"cc": errno.EIO}
     outcome = await _together(store, syncs, "cc-one", "dd-two", "cc-three")
     assert [type(each) for each in outcome] == [OSError, type(None), OSError]
-    assert not store.locate("cc-one").exists()
+    assert not located(store, "cc-one").exists()
     syncs.failing = {}
     await store.create("cc-one", durable=True)
 
@@ -111,7 +112,7 @@ async def test_the_same_name_twice(store: FileDataStore, syncs: Syncs) -> None:
     """Of two files of one name the first is made and stays."""
     outcome = await _together(store, syncs, "cc-one", "cc-one")
     assert sorted(type(each).__name__ for each in outcome) == ["NoneType", "UploadExists"]
-    assert store.locate("cc-one").read_bytes() == b"x"
+    assert located(store, "cc-one").read_bytes() == b"x"
 
 
 async def test_cancelled(store: FileDataStore, syncs: Syncs) -> None:
@@ -135,7 +136,7 @@ async def test_settling_breaks_down(store: FileDataStore, syncs: Syncs, monkeypa
     real = Root.settle
 
     def broken(root: Root, files: Sequence[NewFile]) -> object:
-        if files[0].upload_id.startswith("zz"):
+        if files[0].key.startswith("zz"):
             return real(root, files)
         for each in files:
             os.close(each.fd)
@@ -148,4 +149,4 @@ async def test_settling_breaks_down(store: FileDataStore, syncs: Syncs, monkeypa
 
 
 async def _exist(store: FileDataStore, ids: Sequence[str]) -> bool:
-    return all(store.locate(each).exists() for each in ids)
+    return all(located(store, each).exists() for each in ids)

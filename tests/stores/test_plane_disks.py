@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.stores.moving import MIB, Disk, Room, descriptors, piece, room, threads
+from tests.stores.placed import located
 from tests.support.disks import small_disk
 from tusd_py.errors import ConnectionReset, DataLost, InsufficientStorage
 from tusd_py.stores import plane
@@ -206,15 +207,15 @@ async def test_data_lost(place: Room, spoil: Callable[[Path], None]) -> None:
     data = await store.write_to("spoilt")
     await data.write(0, [b"0123456789"])
     await data.close()
-    spoil(store.locate("spoilt"))
-    before = {path: path.stat().st_size for path in store.locate("spoilt").parent.iterdir()}
+    spoil(located(store, "spoilt"))
+    before = {path: path.stat().st_size for path in located(store, "spoilt").parent.iterdir()}
     moving = await place.begin(5, b"more", offset=10, upload_id="spoilt", holds=10)
     await moving.send(b"bytes")
     await moving.over()
     assert isinstance(moving.transfer.error, DataLost)
     assert (moving.transfer.position, moving.transfer.is_complete) == (10, False)
     assert moving.own.recv(10) == b"bytes"
-    assert {path: path.stat().st_size for path in store.locate("spoilt").parent.iterdir()} == before
+    assert {path: path.stat().st_size for path in located(store, "spoilt").parent.iterdir()} == before
 
 
 @pytest.mark.parametrize("lacking", ["another system", "epoll", "eventfd", "pipe"])
@@ -247,7 +248,7 @@ async def test_no_plane(
     await data.write(0, [b"here"])
     await data.close()
     await store.close()
-    assert store.locate("read").read_bytes() == b"here"
+    assert located(store, "read").read_bytes() == b"here"
     monkeypatch.undo()
     assert (descriptors(), threads()) == before
 

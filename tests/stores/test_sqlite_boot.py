@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from tusd_py.models.hook import HookEvent, Moment
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
@@ -19,7 +20,7 @@ OPEN = UploadInfo(id="one", offset=10, synced_offset=4, length=20, expires_at=5.
 FINISHED = UploadInfo(
     id="one", state=UploadState.FINISHED, offset=20, synced_offset=4, length=20, finished_at=9.0, epoch=3
 )
-JOB = Job(upload_id="one", task="work")
+JOB = Job(upload_id="one", task="work", event=HookEvent(moment=Moment.POST_FINISH, upload=FINISHED))
 
 
 async def reboot(
@@ -53,6 +54,16 @@ async def reboot(
             replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=7.0),
             [],
         ),
+        (
+            replace(FINISHED, state=UploadState.FINISHING, finished_at=None, expires_at=7.0),
+            replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=7.0),
+            [JOB],
+        ),
+        (
+            replace(FINISHED, state=UploadState.REJECTED, finished_at=None, expires_at=7.0, rejection="no"),
+            replace(FINISHED, state=UploadState.OPEN, offset=4, finished_at=None, expires_at=7.0),
+            [JOB],
+        ),
         (replace(FINISHED, synced_offset=20), replace(FINISHED, synced_offset=20), [JOB]),
         (
             replace(FINISHED, kind=UploadKind.FINAL),
@@ -67,6 +78,8 @@ async def reboot(
         "open, synced",
         "assembling",
         "finished",
+        "finishing",
+        "rejected",
         "finished, synced",
         "final",
         "finished, empty",

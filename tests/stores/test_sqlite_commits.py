@@ -13,7 +13,8 @@ import pytest
 from msgspec.structs import replace
 
 from tusd_py.errors import InsufficientStorage, StaleWriter, StoreError, UploadExists
-from tusd_py.models.job import Job
+from tusd_py.models.hook import HookEvent, Moment
+from tusd_py.models.job import Job, JobState
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
 from tusd_py.stores.sqlite import SqliteInfoStore
@@ -29,6 +30,11 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteInfoStore]:
 
 def progress(name: str, offset: int = 5) -> Progress:
     return Progress(upload_id=name, fence=1, expected=0, offset=offset, synced_offset=offset, length=5, expires_at=None)
+
+
+def job(upload_id: str, task: str = "task") -> Job:
+    event = HookEvent(moment=Moment.POST_FINISH, upload=UploadInfo(id=upload_id))
+    return Job(upload_id=upload_id, task=task, event=event)
 
 
 async def watch(store: SqliteInfoStore) -> list[str]:
@@ -75,11 +81,11 @@ async def test_changes_of_one_upload_keep_their_order(store: SqliteInfoStore) ->
 
 async def test_a_refused_change_hurts_no_other(store: SqliteInfoStore) -> None:
     """A row that the database refuses fails its own caller only, wholly, and with an error of ours (I20)."""
-    twice = [Job(upload_id="bad", task="same"), Job(upload_id="bad", task="same")]
+    impossible = [job("bad"), replace(job("bad", "other"), priority=2**70)]
     finished = UploadInfo(id="bad", state=UploadState.FINISHED, length=0)
     results = await asyncio.gather(
         store.insert(UploadInfo(id="first"), durable=True),
-        store.insert(finished, durable=True, jobs=twice),
+        store.insert(finished, durable=True, jobs=impossible),
         store.insert(UploadInfo(id="worse", offset=-1), durable=True),
         store.insert(UploadInfo(id="last"), durable=True),
         return_exceptions=True,
@@ -113,6 +119,27 @@ async def test_synchronous_level(store: SqliteInfoStore, durable: bool, level: i
     await store.insert(UploadInfo(id="one"), durable=durable)
     assert store._database._writer is not None
     assert list(await store._database._writer.execute_fetchall("pragma synchronous")) == [(level,)]
+
+
+@pytest.mark.parametrize(
+    ("durability", "state", "level"),
+    [
+        (Durability.PATCH, JobState.COMPLETED, 2),
+        (Durability.FINISH, JobState.DISCARDED, 2),
+        (Durability.NONE, JobState.CANCELLED, 1),
+        (Durability.PATCH, JobState.EXECUTING, 1),
+        (Durability.PATCH, JobState.RETRYABLE, 1),
+    ],
+)
+async def test_ends_of_jobs_are_synced(tmp_path: Path, durability: Durability, state: JobState, level: int) -> None:
+    """The end of a job survives a power cut where finished uploads do; other steps only a killed process (I14)."""
+    store = SqliteInfoStore(tmp_path / "uploads.sqlite3", durability=durability, boot_id="boot")
+    await store.open()
+    await store.insert(UploadInfo(id="one"), durable=level == 1, jobs=[job("one")])
+    assert await store.save_job(replace(job("one"), state=state, ended_at=1.0 if state.is_end else None))
+    assert store._database._writer is not None
+    assert list(await store._database._writer.execute_fetchall("pragma synchronous")) == [(level,)]
+    await store.close()
 
 
 async def test_one_durable_member_makes_the_group_durable(store: SqliteInfoStore) -> None:
@@ -154,12 +181,7 @@ async def test_failed_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyP
     tasks = ["task"] if method == "commit" else []
     await fail_once(monkeypatch, method, "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC, after=after)
     results = await asyncio.gather(
-        *(
-            store.insert(
-                UploadInfo(id=n), durable=True, jobs=[Job(upload_id=n, task=task, scheduled_at=0) for task in tasks]
-            )
-            for n in "012"
-        ),
+        *(store.insert(UploadInfo(id=n), durable=True, jobs=[job(n, task) for task in tasks]) for n in "012"),
         return_exceptions=True,
     )
     assert [type(result) for result in results] == [type(None) if after else StoreError] * 3
@@ -175,7 +197,7 @@ async def test_failed_commit_of_every_change(
     store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch, after: bool
 ) -> None:
     """An unknown outcome is looked up for every kind of change a client waits for (reliability 3.2, I5)."""
-    finish = replace(progress("finish"), finished_at=1.0)
+    finish = replace(progress("finish"), state=UploadState.FINISHED, finished_at=1.0)
     for name in ("advance", "finish", "mark", "delete"):
         await store.insert(UploadInfo(id=name, length=5), durable=True)
     await store.mark_deleting("delete", durable=True)
@@ -183,7 +205,7 @@ async def test_failed_commit_of_every_change(
     results = await asyncio.gather(
         store.insert(UploadInfo(id="insert"), durable=True),
         store.advance(progress("advance"), durable=True),
-        store.finish(finish, durable=True, jobs=[Job(upload_id="finish", task="task")]),
+        store.finish(finish, durable=True, jobs=[job("finish")]),
         store.mark_deleting("mark", durable=True),
         store.delete("delete"),
         store.advance(progress("nobody"), durable=True),

@@ -24,9 +24,10 @@ async def store(tmp_path: Path) -> AsyncIterator[SqliteInfoStore]:
 
 
 def step(name: str, expected: int, offset: int, *, fence: int = 1, finished_at: float | None = None) -> Progress:
+    state = UploadState.OPEN if finished_at is None else UploadState.FINISHED
     return Progress(
         upload_id=name, fence=fence, expected=expected, offset=offset, synced_offset=offset, length=9,
-        expires_at=5.0, finished_at=finished_at,
+        expires_at=5.0, finished_at=finished_at, state=state,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ class CuttingProxy:
         self._asked = 0
         self._server: asyncio.Server | None = None
         self._running: set[asyncio.Task[None]] = set()
+        self._open: set[asyncio.StreamWriter] = set()
         self.connections = 0
         """How many there were."""
         self.cut = 0
@@ -71,6 +72,11 @@ class CuttingProxy:
         self._cuts.append((count, how))
         self._asked += 1
 
+    def cut_now(self, how: Cut = Cut.RST) -> None:
+        """Cut every connection, whatever it is about: what the server says from now on is lost."""
+        for each in self._open:
+            _end(each, how)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -79,6 +85,7 @@ class CuttingProxy:
         there: asyncio.StreamWriter | None = None
         try:
             answers, there = await asyncio.open_connection(self._target.hostname, self._target.port)
+            self._open |= {writer, there}
             back = asyncio.create_task(_forward(answers, writer))
             try:
                 how = await self._forward_request(reader, there)
@@ -96,6 +103,7 @@ class CuttingProxy:
         finally:
             for each in (writer, there):
                 if each is not None:
+                    self._open.discard(each)
                     each.transport.abort() if each.transport.get_write_buffer_size() else each.close()
             self._running.discard(task)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.support.noting import NotingJobs
 from tests.support.servers import running
 from tusd_py.abc import DataReader, Digest
 from tusd_py.engine.context import Policy
@@ -122,7 +123,8 @@ async def rig(policy: Policy | None = None, **options: Any) -> AsyncIterator[Rig
     def note(upload: UploadInfo) -> None:
         finished.append(upload.id)
 
-    engine = Engine(data=data, info=info, locker=locker, policy=policy or Policy(), finished=note)
+    jobs = NotingJobs(info._uploads.get, note)
+    engine = Engine(data=data, info=info, locker=locker, policy=policy or Policy(), jobs=jobs)
     requests: list[web.Request] = []
 
     @web.middleware

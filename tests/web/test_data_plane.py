@@ -21,6 +21,7 @@ from tests.support.client import CT, Client, T, chunked
 from tests.support.servers import running
 from tests.support.waiting import until
 from tests.support.wire import Wire
+from tusd_py.models.upload import UploadInfo
 from tusd_py.web import handlers
 
 MIB = 2**20
@@ -153,7 +154,7 @@ async def test_a_host_that_reads_bodies(tmp_path: Path) -> None:
         with contextlib.suppress(aiohttp.ClientError):
             await host.client.patch(url, 0, BODY)
         offset = await host.client.offset(url)
-        stored = host.tus._data.locate(url.rpartition("/")[2]).read_bytes()[:offset]
+        stored = host.tus._data.locate(UploadInfo(id=url.rpartition("/")[2])).read_bytes()[:offset]
         assert 0 < offset < len(BODY)
         assert stored == BODY[len(BODY) - offset :]
 
@@ -203,7 +204,7 @@ async def test_a_host_that_shuts_down(tmp_path: Path) -> None:
         await wire.flush()
 
         async def is_moving() -> bool:
-            return host.tus._data.locate(url.rpartition("/")[2]).stat().st_size >= MIB
+            return host.tus._data.locate(UploadInfo(id=url.rpartition("/")[2])).stat().st_size >= MIB
 
         await until(is_moving)
     async with wire:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -242,14 +243,18 @@ async def test_a_removed_upload_takes_its_job_along(
 
 
 def test_what_cannot_be_a_task(tmp_path: Path) -> None:
-    """A plain function, and the same function twice, are refused when they are registered."""
+    """What has no name of its own, and the same function twice, are refused when they are registered."""
     tus = tusd_py.setup(web.Application(), "/files", data_dir=tmp_path / "data")
 
     async def task(upload: tusd_py.FinishedUpload) -> None:
         """Do nothing."""
 
-    with pytest.raises(TypeError, match="coroutine function"):
-        tus.on_finish(lambda upload: None)  # type: ignore[arg-type, return-value]
+    with pytest.raises(ValueError, match="no qualified name"):
+        tus.on_finish(functools.partial(task))
+    with pytest.raises(ValueError, match="colon"):
+        tus.task("a:b")
+    with pytest.raises(ValueError, match="pre-create"):
+        tus.task("early", on="pre-create")(task)
     assert tus.on_finish(task) is task
     with pytest.raises(ValueError, match="registered already"):
         tus.on_finish(task)

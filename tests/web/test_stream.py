@@ -12,7 +12,7 @@ from aiohttp.base_protocol import BaseProtocol
 from tests.support.servers import running
 from tests.support.waiting import until
 from tests.support.wire import Wire
-from tusd_py.web.stream import is_malformed, revive, take_buffered
+from tusd_py.web.stream import MANY, TINY, is_malformed, revive, take_buffered
 
 
 class Protocol(BaseProtocol):
@@ -53,6 +53,16 @@ async def test_buffers(content: StreamReader) -> None:
     assert taken[0] is first
     assert taken[1] is second
     assert take_buffered(content) == []
+
+
+async def test_crumbs(content: StreamReader) -> None:
+    """Many tiny buffers are joined, many others are not. (CORE-BODY-01, I19)."""
+    for _ in range(MANY):
+        content.feed_data(b"x" * (TINY - 1))
+    assert take_buffered(content) == [b"x" * (TINY - 1) * MANY]
+    for _ in range(MANY):
+        content.feed_data(b"x" * TINY)
+    assert take_buffered(content) == [b"x" * TINY] * MANY
 
 
 async def test_partly_read(content: StreamReader) -> None:

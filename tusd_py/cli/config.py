@@ -6,7 +6,7 @@ import click
 import msgspec
 
 from tusd_py.cli.options import GroupedCommand, load_settings, setting_options
-from tusd_py.settings import Loaded, declared, rendering
+from tusd_py.settings import Loaded, rendering
 
 
 @click.command(cls=GroupedCommand, params=setting_options())
@@ -16,7 +16,7 @@ from tusd_py.settings import Loaded, declared, rendering
 def config(ctx: click.Context, /, as_json: bool, reference: bool, **_: object) -> None:
     """Print the settings in force as a TOML file, each with its origin.
 
-    Takes the flags of `serve`, so that the same line shows what it would do.
+    Takes the flags of `serve`, so that the same line shows what it would do. Secrets are hidden.
     """
     if reference:
         click.echo(rendering.reference(), nl=False)
@@ -26,11 +26,4 @@ def config(ctx: click.Context, /, as_json: bool, reference: bool, **_: object) -
 
 
 def _as_json(loaded: Loaded) -> str:
-    record = {
-        setting.name: {
-            "value": rendering.as_record(loaded.settings, setting),
-            "origin": loaded.origins[setting.name],
-        }
-        for setting in declared()
-    }
-    return msgspec.json.format(msgspec.json.encode(record)).decode()
+    return msgspec.json.format(msgspec.json.encode(rendering.as_record(loaded))).decode()

@@ -118,8 +118,6 @@ async def _open(settings: Settings, place: DataDir, health: Health, stack: Async
         locker=MemoryLocker(),
         clock=SystemClock(),
         policy=Policy(durability=settings.durability),
-        jobs_for=lambda _: (),
-        finished=lambda _: None,
     )
     # Opening for writing settles a boot, as a start of the server does.
     return Check(ctx, info, FileInspector(place.uploads), repair=repair, restarted=health.restarted and not repair)

@@ -7,6 +7,7 @@ import click
 import tusd_py
 from tusd_py.cli.config import config
 from tusd_py.cli.fsck import fsck
+from tusd_py.cli.jobs import jobs
 from tusd_py.cli.serve import serve
 from tusd_py.cli.uploads import uploads
 
@@ -28,4 +29,5 @@ def main(ctx: click.Context, /) -> None:
 main.add_command(serve)
 main.add_command(config)
 main.add_command(uploads)
+main.add_command(jobs)
 main.add_command(fsck)

@@ -77,7 +77,8 @@ def setting_options(*names: str) -> list[click.Parameter]:
         metavar="FILE",
         help="TOML file with settings; environment and flags win over it.",
     )
-    return [*(SettingOption(setting) for setting in declared() if not names or setting.name in names), config]
+    flags = [setting for setting in declared() if setting.flag and (not names or setting.name in names)]
+    return [*map(SettingOption, flags), config]
 
 
 def load_settings(ctx: click.Context) -> Loaded:

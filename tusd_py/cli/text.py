@@ -1,8 +1,11 @@
-"""Text for people's terminals: safe to show, aligned, in round figures."""
+"""Text for people's terminals: safe to show, aligned, in round figures. And for their programs: JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _STEP = 1024
@@ -39,6 +42,11 @@ def round_span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+def date(seconds: float) -> str:
+    """Return a time (Unix epoch) as ISO 8601 has it, in UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return lines with aligned columns; the last column is not padded."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
@@ -46,3 +54,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in (header, *rows)
     )
+
+
+def document(record: object) -> str:
+    """Return one JSON document, indented."""
+    return msgspec.json.format(msgspec.json.encode(record)).decode()

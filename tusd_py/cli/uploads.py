@@ -6,18 +6,18 @@ import asyncio
 import time
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 
-from tusd_py.cli.options import Refusal, load_settings, refusals, setting_options
-from tusd_py.cli.text import printable, round_size, round_span, table
-from tusd_py.datadir import DataDirBusy, database_in, open_data_dir, uploads_in
+from tusd_py.cli.looking import looking, settings_with_database
+from tusd_py.cli.options import Refusal, refusals, setting_options
+from tusd_py.cli.text import date, document, printable, round_size, round_span, table
+from tusd_py.datadir import DataDirBusy, open_data_dir, uploads_in
 from tusd_py.models.upload import UploadInfo, UploadState
-from tusd_py.protocol.metadata import decode_text, parse_metadata
+from tusd_py.protocol.metadata import read_metadata
 from tusd_py.settings import Settings
 from tusd_py.stores.file import FileDataStore
 from tusd_py.stores.sqlite import SqliteInfoStore
@@ -40,12 +40,12 @@ def uploads() -> None:
 @click.pass_context
 def ls(ctx: click.Context, /, state: str | None, as_json: bool, **_: object) -> None:
     """List uploads, the oldest first. A running server is not disturbed."""
-    settings = _settings_with_database(ctx)
+    settings = settings_with_database(ctx)
     states = [UploadState(state)] if state else []
     with refusals():
         found = asyncio.run(_list(settings, states))
     if as_json:
-        click.echo(_json({"uploads": [_record(upload) for upload in found]}))
+        click.echo(document({"uploads": [_record(upload) for upload in found]}))
     elif found:
         click.echo(table(_COLUMNS, [_row(upload, time.time()) for upload in found]))
     else:
@@ -58,14 +58,14 @@ def ls(ctx: click.Context, /, state: str | None, as_json: bool, **_: object) -> 
 @click.pass_context
 def show(ctx: click.Context, /, upload_id: str, as_json: bool, **_: object) -> None:
     """Show everything known of one upload, and what it takes on disk."""
-    settings = _settings_with_database(ctx)
+    settings = settings_with_database(ctx)
     with refusals():
         upload = asyncio.run(_get(settings, upload_id))
     if upload is None:
         raise Refusal(_unknown(upload_id))
-    record = _record(upload) | _disk_use(settings, upload.id)
+    record = _record(upload) | _disk_use(settings, upload)
     if as_json:
-        click.echo(_json(record))
+        click.echo(document(record))
         return
     width = max(map(len, record))
     for name, value in record.items():
@@ -77,7 +77,7 @@ def show(ctx: click.Context, /, upload_id: str, as_json: bool, **_: object) -> N
 @click.pass_context
 def rm(ctx: click.Context, /, upload_ids: tuple[str, ...], **_: object) -> None:
     """Remove uploads, finished ones too. Only while no server uses the data directory."""
-    settings = _settings_with_database(ctx)
+    settings = settings_with_database(ctx)
     with refusals():
         try:
             unknown = asyncio.run(_remove(settings, upload_ids))
@@ -87,33 +87,17 @@ def rm(ctx: click.Context, /, upload_ids: tuple[str, ...], **_: object) -> None:
         raise Refusal("; ".join(map(_unknown, unknown)))
 
 
-def _settings_with_database(ctx: click.Context) -> Settings:
-    settings = load_settings(ctx).settings
-    database = database_in(settings.data_dir)
-    if not database.is_file():
-        raise Refusal(f"there is no upload database {database}; is --data-dir right?")
-    return settings
-
-
 async def _list(settings: Settings, states: Sequence[UploadState]) -> list[UploadInfo]:
     found: list[UploadInfo] = []
-    store = _open_read_only(settings)
-    await store.open()
-    try:
+    async with looking(settings) as store:
         while batch := await store.list_uploads(after=found[-1].id if found else "", limit=_BATCH, states=states):
             found += batch
-    finally:
-        await store.close()
     return sorted(found, key=lambda upload: (upload.created_at, upload.id))
 
 
 async def _get(settings: Settings, upload_id: str) -> UploadInfo | None:
-    store = _open_read_only(settings)
-    await store.open()
-    try:
+    async with looking(settings) as store:
         return await store.get(upload_id)
-    finally:
-        await store.close()
 
 
 async def _remove(settings: Settings, upload_ids: Sequence[str]) -> list[str]:
@@ -128,21 +112,19 @@ async def _remove(settings: Settings, upload_ids: Sequence[str]) -> list[str]:
             await store.open()
             stack.push_async_callback(store.close)
         for upload_id in dict.fromkeys(upload_ids):
-            if await info.mark_deleting(upload_id, durable=durable):
-                await data.remove(upload_id, durable=durable)
-                await info.delete(upload_id)
-            else:
+            upload = await info.get(upload_id)
+            if upload is None:
                 unknown.append(upload_id)
+                continue
+            await info.mark_deleting(upload_id, durable=durable)
+            await data.remove(upload.key, durable=durable)
+            await info.delete(upload_id)
     return unknown
-
-
-def _open_read_only(settings: Settings) -> SqliteInfoStore:
-    return SqliteInfoStore(database_in(settings.data_dir), durability=settings.durability, read_only=True)
 
 
 def _record(upload: UploadInfo) -> dict[str, Any]:
     """Return an upload as JSON and `show` name it: its fields, and what follows from them."""
-    values = decode_text(parse_metadata(upload.metadata))
+    values = read_metadata(upload.metadata)
     record: dict[str, Any] = msgspec.to_builtins(upload)
     return record | {
         "metadata_values": values,
@@ -160,7 +142,7 @@ def _row(upload: UploadInfo, now: float) -> tuple[str, ...]:
         f"{round_size(upload.offset)} / {'?' if upload.length is None else round_size(upload.length)}",
         "-" if percent is None else f"{int(percent)}",
         _expiry(upload, now),
-        printable(decode_text(parse_metadata(upload.metadata)).get("filename", "")),
+        printable(read_metadata(upload.metadata).get("filename", "")),
     )
 
 
@@ -177,11 +159,11 @@ def _expiry(upload: UploadInfo, now: float) -> str:
     return "expired" if upload.is_expired(now) else f"in {round_span(upload.expires_at - now)}"
 
 
-def _disk_use(settings: Settings, upload_id: str) -> dict[str, Any]:
-    path: Path = FileDataStore(uploads_in(settings.data_dir)).locate(upload_id)
+def _disk_use(settings: Settings, upload: UploadInfo) -> dict[str, Any]:
+    path: Path = FileDataStore(uploads_in(settings.data_dir)).locate(upload)
     try:
         disk_bytes = path.lstat().st_blocks * _BLOCK
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {"data_path": str(path), "disk_bytes": None}
     return {"data_path": str(path), "disk_bytes": disk_bytes}
 
@@ -190,7 +172,7 @@ def _shown(name: str, value: object) -> str:
     if value in (None, "", (), {}):
         return "-"
     if name.endswith("_at") and isinstance(value, float):
-        return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds")
+        return date(value)
     if isinstance(value, tuple | dict):
         return msgspec.json.encode(value).decode()
     return str(value)
@@ -198,7 +180,3 @@ def _shown(name: str, value: object) -> str:
 
 def _unknown(upload_id: str) -> str:
     return f"there is no upload {printable(upload_id)}"
-
-
-def _json(record: object) -> str:
-    return msgspec.json.format(msgspec.json.encode(record)).decode()

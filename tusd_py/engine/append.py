@@ -6,29 +6,45 @@ import logging
 
 from tusd_py.abc import Body
 from tusd_py.engine.context import Context
+from tusd_py.engine.existence import remove
+from tusd_py.engine.finishing import finish_later
 from tusd_py.engine.locking import writing
+from tusd_py.engine.moments import Caller, owed
 from tusd_py.engine.receive import receive
 from tusd_py.engine.settle import take_back
 from tusd_py.engine.writer import Writer
-from tusd_py.errors import ChecksumMismatch, DataLost, InsufficientStorage, StoreError, TusError
+from tusd_py.errors import ChecksumMismatch, DataLost, InsufficientStorage, StoreError, TusError, UploadStopped
+from tusd_py.models.hook import Moment
 from tusd_py.models.limits import Limits
-from tusd_py.models.upload import UploadInfo, short
+from tusd_py.models.upload import UploadInfo, UploadState, short
 from tusd_py.protocol import checksum, rules
 from tusd_py.protocol.intents import Append, Completion
 
 log = logging.getLogger(__name__)
 
 
-async def append(ctx: Context, intent: Append, body: Body, limits: Limits) -> UploadInfo:
+async def append(ctx: Context, intent: Append, body: Body, limits: Limits, caller: Caller) -> UploadInfo:
     """Add a body to an upload and return the upload as it stands afterwards.
 
     Every byte counted in the returned offset is stored as the durability level says. Whatever ends the body early,
     what had arrived is kept, unless a checksum was announced for it. Raises the `TusError` of the first rule that
     fails, carrying the upload as it stands. Run it to its end: cancelling keeps what the last checkpoint committed.
+
+    An upload whose end a hook could not be asked about, or could not be stored then, is finished behind the request.
+    One that a hook stopped is removed when this raises `UploadStopped`.
     """
     async with writing(ctx, intent.upload_id, body):
         upload = rules.check_visible(await ctx.info.get(intent.upload_id), ctx.clock.now())
-        return await extend(ctx, upload, intent, body, limits)
+        try:
+            return await extend(ctx, upload, intent, body, limits, caller=caller)
+        except UploadStopped as stopped:
+            upload = stopped.upload or upload
+            await remove(ctx, upload, owed(ctx, Moment.POST_TERMINATE, upload, caller))
+            raise
+        except TusError as error:
+            if error.upload is not None and error.upload.state is UploadState.FINISHING:
+                finish_later(ctx, error.upload.id, caller)
+            raise
 
 
 async def extend(
@@ -38,6 +54,7 @@ async def extend(
     body: Body,
     limits: Limits,
     *,
+    caller: Caller,
     kept: tuple[type[TusError], ...] = (TusError,),
 ) -> UploadInfo:
     """Read a body into a visible upload whose lock is held. As `append`; `kept` are the ends that leave bytes."""
@@ -47,10 +64,11 @@ async def extend(
     if plan.length is not None and upload.length is None and rules.has_usage_limits(limits):
         # A length that was deferred is announced only now.
         rules.check_usage(await ctx.info.usage(), limits, uploads=0, announced=plan.length)
-    writer = Writer(ctx, upload, limits)
+    writer = Writer(ctx, upload, limits, caller)
     try:
         ended = await _take(writer, plan, intent, body)
-        if ended is not None and not isinstance(ended, kept):
+        # Of one that was stopped nothing is kept, and it must not be finished on the way.
+        if isinstance(ended, UploadStopped) or (ended is not None and not isinstance(ended, kept)):
             raise ended
         await _commit(writer, plan, intent, ended)
         if ended is not None:
@@ -91,7 +109,10 @@ async def _commit(writer: Writer, plan: rules.AppendPlan, intent: Append, ended:
     """Make the bytes count, and finish the upload if it has them all."""
     complete = rules.is_complete(_completion(intent, ended), writer.position, plan.length)
     try:
-        await writer.commit(plan.length, finish=complete and not writer.upload.is_finished)
+        if complete and not writer.upload.is_finished:
+            await writer.finish()
+        else:
+            await writer.commit(plan.length)
     except InsufficientStorage:
         if not isinstance(ended, InsufficientStorage):
             raise

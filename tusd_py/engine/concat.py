@@ -9,35 +9,44 @@ from msgspec.structs import replace
 
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
+from tusd_py.engine.moments import Caller, announcing
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import DataLost, TusError, UploadNotFound
+from tusd_py.models.hook import Moment
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, UploadState
 from tusd_py.protocol import rules
 from tusd_py.protocol.intents import Create
 
 
-async def assemble(ctx: Context, upload: UploadInfo, intent: Create, limits: Limits) -> UploadInfo:
+async def check(ctx: Context, intent: Create, limits: Limits) -> int:
+    """Return how long parts are together, if they can be joined as they are now.
+
+    Raises the `TusError` of the first rule that fails.
+    """
+    return rules.check_parts(intent, await _look_up(ctx, intent.parts), limits, ctx.clock.now())
+
+
+async def assemble(ctx: Context, upload: UploadInfo, intent: Create, limits: Limits, caller: Caller) -> UploadInfo:
     """Make a finished upload out of finished partial ones, which stay as they are (CAT-07).
 
     While the bytes are copied the upload is `assembling` and its parts are pinned; a crash in between leaves a row
     that the next start removes, so no final upload ever looks finished before it is (CAT-20).
-    Raises the `TusError` of the first rule that fails. Run it to its end.
+    Raises as `check`, which is looked at again behind the pins: a DELETE may have come in between (CONC-11).
+    Run it to its end.
     """
-    parts = await _look_up(ctx, intent.parts)
-    total = rules.check_parts(intent, parts, limits, ctx.clock.now())
     async with pinned(ctx, intent.parts):
-        # Once more behind the pins: a DELETE may have come in between (CONC-11).
         parts = await _look_up(ctx, intent.parts)
         total = rules.check_parts(intent, parts, limits, ctx.clock.now())
         upload = replace(upload, state=UploadState.ASSEMBLING, length=total, expires_at=None)
-        # Nothing of it counts before the finish, which syncs all of it.
-        await begin(ctx, upload, durable=False)
-        try:
-            return await _copy(ctx, upload, [part for part in parts if part is not None], limits)
-        except BaseException:
-            await remove(ctx, upload.id)
-            raise
+        with announcing(ctx, Moment.POST_CREATE, upload, caller):
+            # Nothing of it counts before the finish, which syncs all of it.
+            await begin(ctx, upload, durable=False)
+            try:
+                return await _copy(ctx, upload, [part for part in parts if part is not None], limits, caller)
+            except BaseException:
+                await remove(ctx, upload)
+                raise
 
 
 async def _look_up(ctx: Context, ids: Iterable[str]) -> list[UploadInfo | None]:
@@ -45,15 +54,17 @@ async def _look_up(ctx: Context, ids: Iterable[str]) -> list[UploadInfo | None]:
     return [found[upload_id] for upload_id in ids]
 
 
-async def _copy(ctx: Context, upload: UploadInfo, parts: list[UploadInfo], limits: Limits) -> UploadInfo:
-    writer = Writer(ctx, upload, limits)
+async def _copy(
+    ctx: Context, upload: UploadInfo, parts: list[UploadInfo], limits: Limits, caller: Caller
+) -> UploadInfo:
+    writer = Writer(ctx, upload, limits, caller)
     try:
         for part in parts:
             try:
-                await writer.copy(part.id, part.offset)
+                await writer.copy(part, part.offset)
             except DataLost as error:
                 raise UploadNotFound("The data of a partial upload is gone") from error
-        return await writer.commit(upload.length, finish=True)
+        return await writer.finish()
     except BaseException:
         # Space first: on a disk that the copy has filled, not even its removal could be noted.
         with suppress(TusError, OSError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tusd_py.abc import Body, Clock, DataStore, InfoStore, Locker
+from tusd_py.abc import Announcement, Body, Clock, DataStore, Hooks, InfoStore, JobStore, Locker, OwedJobs
+from tusd_py.models.hook import HookEvent, HookReply, Moment, RequestInfo
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability
-from tusd_py.models.upload import UploadInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,8 @@ class Policy:
     """Inside a long body the offset is committed after so many bytes ..."""
     checkpoint_interval: float = 2.0
     """... or so many seconds, whichever comes first: what a crash in the middle may cost."""
+    progress_interval: float = 1.0
+    """Seconds between two `post-receive` events of one upload, where somebody wants them."""
     lock_timeout: float = 5.0
     """Seconds to wait for an upload that somebody else is using."""
     shutdown_timeout: float = 30.0
@@ -44,6 +46,37 @@ class Doubts:
     """How often a single upload fell back."""
 
 
+class NoHooks(Hooks):
+    """Nobody wants to know anything."""
+
+    def heeds(self, moment: Moment) -> bool:
+        """Return False."""
+        return False
+
+    async def ask(self, event: HookEvent) -> HookReply:
+        """Agree."""
+        return HookReply()
+
+    def announce(self, event: HookEvent) -> Announcement:
+        """Not be called: nobody heeds it."""
+        raise NotImplementedError
+
+
+class NoJobs(OwedJobs):
+    """Nothing is owed."""
+
+    def heeds(self, moment: Moment) -> bool:
+        """Return False."""
+        return False
+
+    def owed(self, event: HookEvent) -> Sequence[Job]:
+        """Return nothing."""
+        return ()
+
+    def wake(self) -> None:
+        """Do nothing."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Context:
     """The rooms that meet in an engine, and what is going on in it right now."""
@@ -53,10 +86,12 @@ class Context:
     locker: Locker
     clock: Clock
     policy: Policy
-    jobs_for: Callable[[UploadInfo], Sequence[Job]]
-    """The jobs that an upload owes when it finishes; they commit together with the finish."""
-    finished: Callable[[UploadInfo], None]
-    """Told after the finish of an upload was committed."""
+    hooks: Hooks = field(default_factory=NoHooks)
+    """User code that is asked or told at named moments."""
+    jobs: OwedJobs = field(default_factory=NoJobs)
+    """What an upload owes at its end: stored together with it."""
+    job_store: JobStore | None = None
+    """Where the jobs are, to be shown."""
     receiving: dict[str, Body] = field(default_factory=dict)
     """Bodies being read at this moment, by upload id."""
     pins: Counter[str] = field(default_factory=Counter)
@@ -66,6 +101,10 @@ class Context:
     admission: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held between looking at the usage and adding to it, where there are limits on it."""
     doubts: Doubts = field(default_factory=Doubts)
+    finishing: dict[str, RequestInfo] = field(default_factory=dict)
+    """New ones that have every byte and wait for a hook to agree, with the request that brought the last one."""
+    finishing_more: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when there is one more of them."""
     syncing: asyncio.Task[None] | None = None
     """The sync of everything that is going on."""
     draining: bool = False

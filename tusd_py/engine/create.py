@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from msgspec.structs import replace
 
 from tusd_py.abc import Body
 from tusd_py.engine.append import extend
-from tusd_py.engine.concat import assemble
+from tusd_py.engine.concat import assemble, check
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.locking import writing
-from tusd_py.errors import ConnectionReset, ReadTimeout, ServerShutdown, TusError, UploadInterrupted
+from tusd_py.engine.moments import Caller, announcing, ask, impossible, owed, shaped
+from tusd_py.engine.writer import Writer
+from tusd_py.errors import (
+    ConnectionReset,
+    ReadTimeout,
+    ServerShutdown,
+    TusError,
+    UploadExists,
+    UploadInterrupted,
+    UploadRejected,
+)
+from tusd_py.models.hook import Moment
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
 from tusd_py.protocol import rules
@@ -23,11 +34,15 @@ from tusd_py.protocol.intents import Append, Create
 SMALL_BODY = 64 * 1024
 """Bytes up to which a body is kept in memory until all of it is there."""
 
+_NO_LIMIT = nullcontext()
 _CUT = (ConnectionReset, ReadTimeout, ServerShutdown, UploadInterrupted)
 
 
-async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+async def create(ctx: Context, intent: Create, body: Body, limits: Limits, caller: Caller) -> UploadInfo:
     """Make an upload and return it. When it returns, the upload survives what the durability level says.
+
+    A `pre-create` hook may refuse it (`UploadRejected`) before a byte is read, or give it another id, other metadata
+    and a place of its own.
 
     An upload whose first bytes were refused is removed again, because its client never learns its URL (CWU-04);
     one whose connection was cut stays and expires (CWU-10). Run it to its end: cancelling may leave an upload
@@ -36,24 +51,41 @@ async def create(ctx: Context, intent: Create, body: Body, limits: Limits) -> Up
     if ctx.draining:
         raise ServerShutdown
     rules.check_create(intent, limits)
-    if intent.kind is UploadKind.FINAL:
-        return await assemble(ctx, new_upload(ctx, intent, limits), intent, limits)
     upload = new_upload(ctx, intent, limits)
-    if _is_small(intent) and not rules.has_usage_limits(limits):
-        async with writing(ctx, upload.id, body):
-            return await _with_its_bytes(ctx, upload, intent, body)
-    async with _admitted(ctx, intent, limits):
-        await _begin(ctx, upload)
-    if not intent.has_body:
-        return upload
+    if intent.kind is UploadKind.FINAL:
+        upload = replace(upload, length=await check(ctx, intent, limits))
+    reply = await ask(ctx, Moment.PRE_CREATE, upload, caller, UploadRejected)
+    upload = shaped(upload, reply, limits)
     try:
-        async with writing(ctx, upload.id, body):
-            return await _first_bytes(ctx, upload, intent, body, limits)
-    except _CUT:
-        raise
-    except TusError:
-        await remove(ctx, upload.id)
-        raise
+        # Before anything is read or held: whoever fills an upload of this name is not to notice.
+        if reply.upload_id is not None and await ctx.info.get(upload.id) is not None:
+            raise UploadExists
+        return await _make(ctx, upload, intent, body, limits, caller=caller)
+    except UploadExists as error:
+        raise impossible(upload, "its id or its path is taken") from error
+
+
+async def _make(
+    ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits, *, caller: Caller
+) -> UploadInfo:
+    if intent.kind is UploadKind.FINAL:
+        return await assemble(ctx, upload, intent, limits, caller)
+    # Its id may be one that its client knows already.
+    async with writing(ctx, upload.id, body, take_over=False):
+        if _is_small(intent) and not rules.has_usage_limits(limits):
+            return await _with_its_bytes(ctx, upload, intent, body, caller)
+        complete = not intent.has_body and rules.is_complete(intent.completion, 0, intent.length)
+        upload = await _begin(ctx, upload, caller, complete=complete, admission=_admitted(ctx, intent, limits))
+        if not intent.has_body:
+            return upload
+        try:
+            return await _first_bytes(ctx, upload, intent, body, limits, caller=caller)
+        except _CUT:
+            raise
+        except TusError as error:
+            upload = error.upload or upload
+            await remove(ctx, upload, owed(ctx, Moment.POST_TERMINATE, upload, caller))
+            raise
 
 
 def _is_small(intent: Create) -> bool:
@@ -61,7 +93,7 @@ def _is_small(intent: Create) -> bool:
     return intent.has_body and intent.checksum is None and (intent.body_length or SMALL_BODY + 1) <= SMALL_BODY
 
 
-async def _with_its_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body) -> UploadInfo:
+async def _with_its_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body, caller: Caller) -> UploadInfo:
     buffers: list[bytes] = []
     ended: TusError | None = None
     try:
@@ -72,25 +104,55 @@ async def _with_its_bytes(ctx: Context, upload: UploadInfo, intent: Create, body
     size = sum(map(len, buffers))
     ctx.received["read"] += size
     complete = ended is None and rules.is_complete(intent.completion, size, intent.length)
-    upload = replace(upload, offset=size)
-    upload = await _begin(ctx, _born_finished(upload, ctx.clock.now()) if complete else upload, buffers)
+    upload = await _begin(ctx, replace(upload, offset=size), caller, buffers, complete=complete)
     if ended is not None:
         ended.upload = upload
         raise ended
     return upload
 
 
-async def _begin(ctx: Context, upload: UploadInfo, buffers: Sequence[bytes] = ()) -> UploadInfo:
-    """Make an upload that has some, or all, of its bytes; return it as it is stored."""
+async def _begin(
+    ctx: Context,
+    upload: UploadInfo,
+    caller: Caller,
+    buffers: Sequence[bytes] = (),
+    *,
+    complete: bool,
+    admission: AbstractAsyncContextManager[None] = _NO_LIMIT,
+) -> UploadInfo:
+    """Make an upload that has some, or all, of its bytes; return it as it is stored. Its lock is held.
+
+    One that is complete and refused by a hook is removed again, and nobody is told of it: its client never learns
+    its URL.
+    """
     durability = ctx.policy.durability
-    durable = durability.syncs_finish if upload.is_finished else durability.syncs_progress
+    durable = durability.syncs_finish if complete else durability.syncs_progress
     if durable:
         upload = replace(upload, synced_offset=upload.offset)
-    jobs = ctx.jobs_for(upload) if upload.is_finished else ()
-    await begin(ctx, upload, durable=durable, jobs=jobs, buffers=buffers)
-    if upload.is_finished:
-        ctx.finished(upload)
+    asks = complete and ctx.hooks.heeds(Moment.PRE_FINISH)
+    if complete:
+        upload = replace(upload, state=UploadState.FINISHING, length=upload.offset)
+        upload = upload if asks else _finished(upload, ctx.clock.now())
+    jobs = owed(ctx, Moment.POST_FINISH, upload, caller) if upload.is_finished else ()
+    with announcing(ctx, Moment.POST_CREATE, upload, caller):
+        async with admission:
+            await begin(ctx, upload, durable=durable, jobs=jobs, buffers=buffers)
+        if asks:
+            upload = await _agreed(ctx, upload, caller)
+    if jobs:
+        ctx.jobs.wake()
     return upload
+
+
+async def _agreed(ctx: Context, upload: UploadInfo, caller: Caller) -> UploadInfo:
+    writer = Writer(ctx, upload, Limits(), caller)
+    try:
+        return await writer.finish()
+    except BaseException:
+        await remove(ctx, upload)
+        raise
+    finally:
+        await writer.close()
 
 
 @asynccontextmanager
@@ -104,7 +166,9 @@ async def _admitted(ctx: Context, intent: Create, limits: Limits) -> AsyncIterat
         yield
 
 
-async def _first_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+async def _first_bytes(
+    ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits, *, caller: Caller
+) -> UploadInfo:
     first = Append(
         upload_id=upload.id,
         offset=0,
@@ -114,14 +178,14 @@ async def _first_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: B
         completion=intent.completion,
     )
     # What is removed again must not have been finished: its jobs would run (CWU-04).
-    return await extend(ctx, upload, first, body, limits, kept=_CUT)
+    return await extend(ctx, upload, first, body, limits, caller=caller, kept=_CUT)
 
 
 def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:
     """Return the record of a new upload under a new unguessable id (128 random bits)."""
     now = ctx.clock.now()
     expires = None if limits.expire_after is None else now + limits.expire_after
-    upload = UploadInfo(
+    return UploadInfo(
         id=secrets.token_hex(16),
         kind=intent.kind,
         length=intent.length,
@@ -131,14 +195,9 @@ def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:
         created_at=now,
         expires_at=expires,
     )
-    if intent.kind is UploadKind.FINAL or intent.has_body:
-        return upload
-    if not rules.is_complete(intent.completion, 0, intent.length):
-        return upload
-    return _born_finished(upload, now)
 
 
-def _born_finished(upload: UploadInfo, now: float) -> UploadInfo:
+def _finished(upload: UploadInfo, now: float) -> UploadInfo:
     # A finished partial is still a piece of an unfinished file, so it keeps its expiry (EXP-09).
     expires = upload.expires_at if upload.kind is UploadKind.PARTIAL else None
-    return replace(upload, state=UploadState.FINISHED, length=upload.offset, finished_at=now, expires_at=expires)
+    return replace(upload, state=UploadState.FINISHED, finished_at=now, expires_at=expires)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tusd_py.engine.context import Context
-from tusd_py.errors import InsufficientStorage, StoreError
+from tusd_py.errors import InsufficientStorage, StoreError, UploadExists
 from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 
@@ -15,30 +15,37 @@ async def begin(
 ) -> None:
     """Make an upload, with its first bytes in it: the data first, so that there is never a row without data.
 
-    A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage`, leaving
-    nothing behind.
+    A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage` and
+    `UploadExists`, leaving nothing behind.
     """
+    if upload.path is not None and await ctx.info.known([upload.key]):
+        # Its file may be missing: lost, or half removed by somebody who would remove ours.
+        raise UploadExists
     failures = ctx.doubts.failures
-    await ctx.data.create(upload.id, buffers, durable=durable)
+    await ctx.data.create(upload.key, buffers, durable=durable)
     if ctx.doubts.everything or failures != ctx.doubts.failures:
-        await ctx.data.remove(upload.id, durable=False)
+        await ctx.data.remove(upload.key, durable=False)
         raise StoreError("The disk failed; try again")
     try:
         await ctx.info.insert(upload, durable=durable, jobs=jobs)
-    except InsufficientStorage:
-        # There is no row for sure (after other errors nobody knows), and on a full disk this happens to everybody
-        # who tries: each would leave an empty file.
-        await ctx.data.remove(upload.id, durable=False)
+    except (InsufficientStorage, UploadExists):
+        # There is no row of ours for sure (after other errors nobody knows), and on a full disk this happens to
+        # everybody who tries: each would leave an empty file.
+        await ctx.data.remove(upload.key, durable=False)
         raise
 
 
-async def remove(ctx: Context, upload_id: str) -> None:
-    """Remove an upload whose lock is held, or that nobody else can know. Removing nothing is fine.
+async def remove(ctx: Context, upload: UploadInfo, jobs: Sequence[Job] = ()) -> None:
+    """Remove an upload whose lock is held, or that nobody else can know. One that is gone is fine. `jobs` tell of it.
 
     Unknown first, then gone: a crash leaves a half-removed upload to be finished, not data without a name. At every
     level: the system may bring back a row whose file it has forgotten for good.
     """
-    if await ctx.info.mark_deleting(upload_id, durable=True):
-        await ctx.data.remove(upload_id, durable=ctx.policy.durability.syncs_finish)
-        await ctx.info.delete(upload_id)
-        ctx.doubts.uploads.pop(upload_id, None)
+    if await ctx.info.mark_deleting(upload.id, durable=True, jobs=jobs):
+        try:
+            await ctx.data.remove(upload.key, durable=ctx.policy.durability.syncs_finish)
+            await ctx.info.delete(upload.id)
+            ctx.doubts.uploads.pop(upload.id, None)
+        finally:
+            if jobs:
+                ctx.jobs.wake()

@@ -9,7 +9,7 @@ from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.settle import settle
 from tusd_py.errors import StartupError, StoreError, UploadLocked
-from tusd_py.models.upload import UploadState, short
+from tusd_py.models.upload import UploadInfo, UploadState, short
 from tusd_py.protocol import rules
 
 log = logging.getLogger(__name__)
@@ -37,16 +37,16 @@ async def recover(ctx: Context) -> int:
         while leftovers := await ctx.info.list_uploads(after=after, limit=BATCH, states=states):
             after = leftovers[-1].id
             for upload in leftovers:
-                done += await _goes(ctx, upload.id)
+                done += await _goes(ctx, upload)
     except StoreError as error:
         raise StartupError(f"{error.message}: run tusd-py fsck DATA_DIR to see what is damaged") from error
     return done
 
 
-async def _goes(ctx: Context, upload_id: str) -> bool:
+async def _goes(ctx: Context, upload: UploadInfo) -> bool:
     """Return whether an upload could be removed; log why not."""
     try:
-        await remove(ctx, upload_id)
+        await remove(ctx, upload)
     except (StoreError, OSError):
         log.exception("removing failed; trying again later", extra={"action": "sweep_failed"})
         return False
@@ -118,9 +118,9 @@ class Sweeper:
             return 0
         removed = 0
         older_than = self._ctx.clock.now() - ORPHAN_AGE
-        async for names in self._ctx.data.names(older_than=older_than):
-            for name in set(names) - await self._ctx.info.known(names):
-                await self._ctx.data.remove(name, durable=False)
+        async for keys in self._ctx.data.names(older_than=older_than):
+            for key in set(keys) - await self._ctx.info.known(keys):
+                await self._ctx.data.remove(key, durable=False)
                 removed += 1
         if removed:
             log.info("removed %d orphaned data files", removed, extra={"action": "orphans_removed"})
@@ -138,7 +138,7 @@ class Sweeper:
             if upload.state is not UploadState.DELETING and not rules.is_gone(upload, self._ctx.clock.now()):
                 return False
             # One that cannot be removed must not keep the others from being removed.
-            if not await _goes(self._ctx, upload_id):
+            if not await _goes(self._ctx, upload):
                 return False
         except (StoreError, OSError):
             log.exception("looking at an upload failed; trying again later", extra={"action": "sweep_failed"})

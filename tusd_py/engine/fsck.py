@@ -17,7 +17,7 @@ from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.expire import BATCH, ORPHAN_AGE
 from tusd_py.errors import StoreError
-from tusd_py.models.job import Job
+from tusd_py.models.job import Job, JobState
 from tusd_py.models.stored import Entry, Stored
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 
@@ -42,7 +42,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Kind
     name: str
-    """The id of the upload, or the path below the directory of the data."""
+    """The id of the upload, the key of data that has none, or the path below the directory of the data."""
     detail: str
     repaired: bool = False
 
@@ -63,8 +63,8 @@ class Jobs(Protocol):
     async def stray_jobs(self, *, after: Job | None, limit: int) -> list[Job]:
         """Return jobs that are owed for no finished upload, in the order of their keys."""
 
-    async def complete_job(self, job: Job) -> None:
-        """Forget a job."""
+    async def save_job(self, job: Job) -> bool:
+        """Store what became of a job."""
 
 
 class Check:
@@ -109,13 +109,13 @@ class Check:
         """Do what is safe: nothing that a client could still use is removed."""
         match kind:
             case Kind.HALF_REMOVED | Kind.HALF_JOINED:
-                await remove(self._ctx, upload.id)
+                await remove(self._ctx, upload)
             case Kind.SHORT:
                 if stored.is_missing:
-                    await self._ctx.data.create(upload.id, durable=True)
+                    await self._ctx.data.create(upload.key, durable=True)
                 await self._take_back(upload, stored.sound)
             case Kind.LONG:
-                data = await self._ctx.data.write_to(upload.id, holds=upload.offset)
+                data = await self._ctx.data.write_to(upload.key, holds=upload.offset)
                 try:
                     await data.seal(upload.offset, durable=True)
                 finally:
@@ -140,21 +140,21 @@ class Check:
     async def _entries(self) -> AsyncIterator[Problem]:
         old = self._ctx.clock.now() - ORPHAN_AGE
         async for batch in self._files.entries():
-            known = await self._ctx.info.known([entry.upload_id for entry in batch if entry.upload_id])
+            known = await self._ctx.info.known([entry.key for entry in batch if entry.key])
             for entry in batch:
-                if entry.upload_id in known:
+                if entry.key in known:
                     continue
-                if entry.upload_id is None or not entry.is_plain:
+                if entry.key is None or not entry.is_plain:
                     yield Problem(kind=Kind.FOREIGN, name=entry.path, detail="not made by the server; left alone")
                 else:
-                    yield await self._orphan(entry, entry.upload_id, removes=entry.modified_at < old)
+                    yield await self._orphan(entry, entry.key, removes=entry.modified_at < old)
 
-    async def _orphan(self, entry: Entry, upload_id: str, *, removes: bool) -> Problem:
+    async def _orphan(self, entry: Entry, key: str, *, removes: bool) -> Problem:
         when = "more than a day old" if removes else "the server removes it when it is a day old"
         detail = f"{entry.size} bytes that no upload owns; {when}"
         if self._repair and removes:
-            await self._ctx.data.remove(upload_id, durable=False)
-        return Problem(kind=Kind.ORPHAN, name=upload_id, detail=detail, repaired=self._repair and removes)
+            await self._ctx.data.remove(key, durable=False)
+        return Problem(kind=Kind.ORPHAN, name=key, detail=detail, repaired=self._repair and removes)
 
     async def _jobs(self) -> AsyncIterator[Problem]:
         after: Job | None = None
@@ -162,9 +162,13 @@ class Check:
             after = jobs[-1]
             for job in jobs:
                 if self._repair:
-                    await self._owed.complete_job(job)
+                    await self._owed.save_job(_cancelled(job, self._ctx.clock.now()))
                 detail = f"a job {job.task!r} is owed for no finished upload"
                 yield Problem(kind=Kind.JOB, name=job.upload_id, detail=detail, repaired=self._repair)
+
+
+def _cancelled(job: Job, now: float) -> Job:
+    return replace(job, state=JobState.CANCELLED, ended_at=now, error="owed for no finished upload")
 
 
 def judge(upload: UploadInfo, stored: Stored) -> Problem | None:
@@ -207,5 +211,6 @@ def after_boot(upload: UploadInfo) -> UploadInfo:
         return upload
     if upload.is_finished and upload.kind is UploadKind.FINAL:
         return replace(upload, state=UploadState.DELETING)
-    state = UploadState.OPEN if upload.is_finished else upload.state
+    falls = (UploadState.FINISHING, UploadState.FINISHED, UploadState.REJECTED)
+    state = UploadState.OPEN if upload.state in falls else upload.state
     return replace(upload, state=state, offset=upload.synced_offset)

@@ -15,8 +15,8 @@ from tusd_py.errors import ServerShutdown, UploadInterrupted, UploadLocked
 
 
 @asynccontextmanager
-async def writing(ctx: Context, upload_id: str, body: Body) -> AsyncIterator[None]:
-    """Hold an upload while `body` is read into it.
+async def writing(ctx: Context, upload_id: str, body: Body, *, take_over: bool = True) -> AsyncIterator[None]:
+    """Hold an upload while `body` is read into it; without `take_over` nobody is disturbed for that.
 
     Raises:
         UploadLocked: the holder did not let go within the lock timeout.
@@ -25,7 +25,7 @@ async def writing(ctx: Context, upload_id: str, body: Body) -> AsyncIterator[Non
     lock = await ctx.locker.acquire(
         upload_id,
         timeout=ctx.policy.lock_timeout,
-        take_over=True,
+        take_over=take_over,
         interrupt=lambda: body.interrupt(UploadInterrupted()),
     )
     try:

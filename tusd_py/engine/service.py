@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from tusd_py.abc import Body, Clock, DataReader, DataStore, InfoStore, Locker
-from tusd_py.engine import append, create, expire, read, settle, terminate
-from tusd_py.engine.context import Context, Policy
+from tusd_py.abc import Body, Clock, DataReader, DataStore, Hooks, InfoStore, JobStore, Locker, OwedJobs
+from tusd_py.engine import append, create, expire, finishing, read, settle, terminate
+from tusd_py.engine.context import Context, NoHooks, NoJobs, Policy
+from tusd_py.engine.moments import Caller
 from tusd_py.errors import ServerShutdown, StartupError, StoreError
+from tusd_py.models.hook import HookReply, Moment
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo
@@ -51,8 +53,9 @@ class Engine:
         clock: Clock | None = None,
         sweep_interval: float = 60.0,
         shielded: bool = True,
-        jobs_for: Callable[[UploadInfo], Sequence[Job]] = lambda _: (),
-        finished: Callable[[UploadInfo], None] = lambda _: None,
+        hooks: Hooks | None = None,
+        jobs: OwedJobs | None = None,
+        job_store: JobStore | None = None,
     ) -> None:
         self._ctx = Context(
             data=data,
@@ -60,13 +63,15 @@ class Engine:
             locker=locker,
             clock=clock or SystemClock(),
             policy=policy or Policy(),
-            jobs_for=jobs_for,
-            finished=finished,
+            hooks=hooks or NoHooks(),
+            jobs=jobs or NoJobs(),
+            job_store=job_store,
         )
         self._sweep_interval = sweep_interval
         self._shielded = shielded
         self._running: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
+        self._finisher: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -88,6 +93,7 @@ class Engine:
             await ctx.info.open()
             await ctx.data.open()
             done = await expire.recover(ctx)
+            await finishing.remember(ctx)
             if ctx.policy.durability.syncs_progress:
                 # What an earlier life acknowledged at a weaker level is promised from now on.
                 await settle.settle(ctx)
@@ -101,6 +107,7 @@ class Engine:
             log.info("finished %d interrupted removals", done, extra={"action": "recovered"})
         sweeper = expire.Sweeper(ctx, self._sweep_interval)
         self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
+        self._finisher = asyncio.create_task(finishing.Finisher(ctx).run(), name="tusd-py finisher")
 
     def drain(self) -> None:
         """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused.
@@ -121,10 +128,11 @@ class Engine:
         is still syncing then, the data store stays open: its threads would wait for the disk.
         """
         self.drain()
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.wait([self._sweeper])
-            self._sweeper = None
+        for task in (self._sweeper, self._finisher):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        self._sweeper = self._finisher = None
         if self._running:
             await asyncio.wait(set(self._running))
         synced = await self._settle()
@@ -158,17 +166,30 @@ class Engine:
             log.exception("syncing at the end failed", extra={"action": "settle_failed"})
         return self._ctx.syncing is None or self._ctx.syncing.done()
 
-    async def create(self, intent: Create, body: Body, limits: Limits) -> UploadInfo:
+    @property
+    def tells(self) -> bool:
+        """Whether anybody is told of the requests behind what happens: then a `Caller` should know its own."""
+        return any(self._ctx.hooks.heeds(moment) or self._ctx.jobs.heeds(moment) for moment in Moment)
+
+    async def create(self, intent: Create, body: Body, limits: Limits, caller: Caller | None = None) -> UploadInfo:
         """Make a new upload; see `tusd_py.engine.create`."""
-        return await self._run(create.create(self._ctx, intent, body, limits))
+        return await self._run(create.create(self._ctx, intent, body, limits, caller or Caller()))
 
-    async def append(self, intent: Append, body: Body, limits: Limits) -> UploadInfo:
+    async def append(self, intent: Append, body: Body, limits: Limits, caller: Caller | None = None) -> UploadInfo:
         """Add bytes to an upload; see `tusd_py.engine.append`."""
-        return await self._run(append.append(self._ctx, intent, body, limits))
+        return await self._run(append.append(self._ctx, intent, body, limits, caller or Caller()))
 
-    async def terminate(self, upload_id: str) -> None:
+    async def terminate(self, upload_id: str, caller: Caller | None = None) -> None:
         """Remove an upload; see `tusd_py.engine.terminate`."""
-        await self._run(terminate.terminate(self._ctx, upload_id))
+        await self._run(terminate.terminate(self._ctx, upload_id, caller or Caller()))
+
+    async def stop_upload(self, upload_id: str, reply: HookReply) -> None:
+        """Remove an upload that a hook wants to be stopped; see `tusd_py.engine.terminate.stop`."""
+        await self._run(terminate.stop(self._ctx, upload_id, reply, Caller()))
+
+    async def describe(self, upload_id: str) -> tuple[UploadInfo, list[Job]]:
+        """Return an upload and what became of its jobs; see `tusd_py.engine.read.describe`."""
+        return await read.describe(self._ctx, upload_id)
 
     async def inspect(self, upload_id: str) -> UploadInfo:
         """Return an upload; see `tusd_py.engine.read.inspect`."""
@@ -180,7 +201,7 @@ class Engine:
 
     async def exists(self, upload_id: str) -> bool:
         """Return whether an upload is known, in whatever state."""
-        return bool(await self._ctx.info.known([upload_id]))
+        return await self._ctx.info.get(upload_id) is not None
 
     async def _run(self, verb: Coroutine[Any, Any, T]) -> T:
         if not self._shielded and (task := asyncio.current_task()) is not None:

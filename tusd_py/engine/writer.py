@@ -7,15 +7,21 @@ import logging
 from collections.abc import Sequence
 from contextlib import suppress
 
+from msgspec.structs import replace
+
 from tusd_py.abc import Data, Digest, Rest, Transfer
 from tusd_py.engine.context import Context
+from tusd_py.engine.moments import Caller, ask, owed, tell
 from tusd_py.engine.settle import take_back
-from tusd_py.errors import DataLost, InsufficientStorage, StaleWriter, StoreError, TusError
+from tusd_py.errors import DataLost, InsufficientStorage, StaleWriter, StoreError, TusError, UploadRejected
+from tusd_py.models.hook import Moment
 from tusd_py.models.limits import Limits
-from tusd_py.models.upload import Progress, UploadInfo, UploadKind
+from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 
 log = logging.getLogger(__name__)
 
+LONGEST_REJECTION = 1000
+"""Characters of a refusal that are kept for later requests."""
 ROOM_FOR_A_COMMIT = 256 * 1024
 """Bytes that the row which counts the others may need on a disk that is full."""
 
@@ -27,18 +33,23 @@ class Writer:
     garbage by definition until `commit` has returned: a crash, an error or a failed check simply leaves it there.
     """
 
-    def __init__(self, ctx: Context, upload: UploadInfo, limits: Limits) -> None:
+    def __init__(self, ctx: Context, upload: UploadInfo, limits: Limits, caller: Caller) -> None:
         self.upload = upload
         self.position = upload.offset
         self.started_at = upload.offset
         self._ctx = ctx
         self._limits = limits
+        self._caller = caller
         self._fence = upload.epoch + 1
         self._data: Data | None = None
         self._committed_at = ctx.clock.monotonic()
         self._synced = upload.synced_offset
         self._failures = ctx.doubts.failures
         self._checkpoint: asyncio.Task[UploadInfo] | None = None
+        # Progress is told when it is committed.
+        self._interval = ctx.policy.checkpoint_interval
+        if ctx.hooks.heeds(Moment.POST_RECEIVE):
+            self._interval = min(self._interval, ctx.policy.progress_interval)
 
     @property
     def can_transfer(self) -> bool:
@@ -91,10 +102,10 @@ class Writer:
             await (await self._open()).hash(self.position, position, digest)
             self.moved(position)
 
-    async def copy(self, source_id: str, length: int) -> None:
+    async def copy(self, source: UploadInfo, length: int) -> None:
         """Store the first `length` bytes of a finished upload next. Raises `DataLost`, `InsufficientStorage`."""
         data = await self._open()
-        await data.copy(self.position, source_id, length)
+        await data.copy(self.position, source.key, length)
         self.position += length
 
     @property
@@ -105,7 +116,7 @@ class Writer:
     @property
     def due_in(self) -> float:
         """The seconds after which to look again whether one is."""
-        interval = self._ctx.policy.checkpoint_interval
+        interval = self._interval
         left = self._committed_at + interval - self._ctx.clock.monotonic()
         return left if left > 0 else interval
 
@@ -113,21 +124,19 @@ class Writer:
         """Whether enough bytes or seconds have passed since the last commit for a checkpoint, and none is running."""
         if self._checkpoint is not None:
             return False
-        policy = self._ctx.policy
         return self.position >= self.due_at or (
-            self.position > self.upload.offset
-            and self._ctx.clock.monotonic() - self._committed_at >= policy.checkpoint_interval
+            self.position > self.upload.offset and self._ctx.clock.monotonic() - self._committed_at >= self._interval
         )
 
     def checkpoint(self, length: int | None) -> None:
         """Begin to commit what is written so far; more may be written meanwhile."""
-        self._checkpoint = asyncio.create_task(self._commit(length, finish=False))
+        self._checkpoint = asyncio.create_task(self._commit(length))
 
-    async def commit(self, length: int | None, *, finish: bool = False) -> UploadInfo:
-        """Make everything written so far count, and finish the upload if asked to.
+    async def commit(self, length: int | None) -> UploadInfo:
+        """Make everything written so far count.
 
         `length` is the declared total from now on. Returns the upload as committed. At level `patch` everything
-        it returns survives a power cut; at `finish` a finished upload does.
+        it returns survives a power cut.
 
         Raises:
             StaleWriter: somebody else changed the upload; nothing was changed by us.
@@ -140,30 +149,70 @@ class Writer:
         Raises also what made a checkpoint fail.
         """
         await self._checkpointed(wait=True)
-        return await self._commit(length, finish=finish)
+        return await self._commit(length)
 
-    async def _commit(self, length: int | None, *, finish: bool) -> UploadInfo:
+    async def finish(self) -> UploadInfo:
+        """Make everything written so far count, and be all there is: finish the upload, with the jobs that it owes.
+
+        At the levels `finish` and `patch` it survives a power cut. Where a hook has to agree, the upload is `finishing`
+        until it has: that is stored first, and stays so when this fails.
+
+        Raises what `commit` raises, and:
+            HookFailed: nobody could be asked; the upload is `finishing`.
+            UploadRejected: somebody refused; the upload is `rejected`, or still `assembling`.
+        """
+        await self._checkpointed(wait=True)
+        durable = self._ctx.policy.durability.syncs_finish
+        await self._settle(self.position, durable=durable, finish=True)
+        self._check_doubts()
+        if self._ctx.hooks.heeds(Moment.PRE_FINISH):
+            await self._agree(durable=durable)
+        step = self._progress(self.position, durable=durable, state=UploadState.FINISHED)
+        finished = step.applied_to(self.upload)
+        jobs = owed(self._ctx, Moment.POST_FINISH, finished, self._caller)
+        await self._ctx.info.finish(step, durable=durable, jobs=jobs)
+        self.upload = finished
+        if jobs:
+            self._ctx.jobs.wake()
+        return finished
+
+    async def _agree(self, *, durable: bool) -> None:
+        """Ask whether the upload may be finished, after it was stored that it has every byte."""
+        if self.upload.is_open:
+            step = self._progress(self.position, durable=durable, state=UploadState.FINISHING)
+            await self._ctx.info.advance(step, durable=durable)
+            self.upload = step.applied_to(self.upload)
+        whole = replace(self.upload, offset=self.position, length=self.position)
+        try:
+            await ask(self._ctx, Moment.PRE_FINISH, whole, self._caller, UploadRejected)
+        except UploadRejected as refusal:
+            if self.upload.state is UploadState.FINISHING:
+                step = self._progress(self.position, durable=durable, state=UploadState.REJECTED)
+                step = replace(step, rejection=(refusal.reply.body or refusal.message)[:LONGEST_REJECTION])
+                await self._ctx.info.finish(step, durable=durable)
+                self.upload = step.applied_to(self.upload)
+            raise
+
+    async def _commit(self, length: int | None) -> UploadInfo:
         upload, position = self.upload, self.position
-        if not finish and position == upload.offset and length == upload.length:
+        if position == upload.offset and length == upload.length:
             return upload
-        durability = self._ctx.policy.durability
-        durable = durability.syncs_finish if finish else durability.syncs_progress
-        await self._settle(position, durable=durable, finish=finish)
-        progress = self._progress(position, length, durable=durable, finish=finish)
+        durable = self._ctx.policy.durability.syncs_progress
+        await self._settle(position, durable=durable, finish=False)
+        self._check_doubts()
+        progress = self._progress(position, durable=durable, state=upload.state, length=length)
+        await self._ctx.info.advance(progress, durable=durable)
+        self.upload = progress.applied_to(upload)
+        self._committed_at = self._ctx.clock.monotonic()
+        if position > upload.offset and length != position:
+            tell(self._ctx, Moment.POST_RECEIVE, self.upload, self._caller)
+        return self.upload
+
+    def _check_doubts(self) -> None:
         if self._ctx.doubts.everything or self._failures != self._ctx.doubts.failures:
             # Somebody else's sync failed for what was written here, and nobody will hear of it again.
-            self.position = upload.offset
+            self.position = self.upload.offset
             raise StoreError("The disk failed; ask for the offset and send again from there")
-        if finish:
-            finished = progress.applied_to(upload)
-            await self._ctx.info.finish(progress, durable=durable, jobs=self._ctx.jobs_for(finished))
-            self.upload = finished
-            self._ctx.finished(finished)
-        else:
-            await self._ctx.info.advance(progress, durable=durable)
-            self.upload = progress.applied_to(upload)
-        self._committed_at = self._ctx.clock.monotonic()
-        return self.upload
 
     async def _checkpointed(self, *, wait: bool) -> None:
         """Note that the checkpoint is done, if it is or is waited for; raise what made it fail."""
@@ -229,13 +278,14 @@ class Writer:
         if self._data is None:
             # The name of an upload that has got no byte yet need not have survived, at the weaker levels.
             holds = self.upload.offset or None
-            self._data = await self._ctx.data.write_to(self.upload.id, holds=holds)
+            self._data = await self._ctx.data.write_to(self.upload.key, holds=holds)
         return self._data
 
-    def _progress(self, position: int, length: int | None, *, durable: bool, finish: bool) -> Progress:
+    def _progress(self, position: int, *, durable: bool, state: UploadState, length: int | None = None) -> Progress:
+        """Return the step to a position; to a state that is not `open` it is the last one, and tells the length."""
         upload, now = self.upload, self._ctx.clock.now()
         expires_at = upload.expires_at
-        if finish and upload.kind is not UploadKind.PARTIAL:
+        if state is UploadState.FINISHED and upload.kind is not UploadKind.PARTIAL:
             expires_at = None
         elif position > upload.offset and self._limits.expire_after is not None:
             expires_at = now + self._limits.expire_after
@@ -245,7 +295,8 @@ class Writer:
             expected=upload.offset,
             offset=position,
             synced_offset=position if durable else upload.synced_offset,
-            length=position if finish else length,
+            length=length if state is UploadState.OPEN else position,
             expires_at=expires_at,
-            finished_at=now if finish else None,
+            state=state,
+            finished_at=now if state is UploadState.FINISHED else None,
         )

@@ -1,1 +1,1 @@
-"""Work that a finished upload owes: registered functions, run from durable rows until they succeed."""
+"""Work that uploads owe: registered tasks, run from durable rows until they succeed or have failed too often."""

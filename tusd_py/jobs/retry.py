@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+RETRIES = 50
+"""Attempts after the first one, unless a task says otherwise: they spread over 39 to 49 hours.
+
+Twelve waits double from a second to 34 minutes and make 68 minutes together, 38 are of an hour; each up to a quarter
+longer.
+"""
 FIRST_DELAY = 1.0
 """Seconds before the second attempt."""
 LONGEST_DELAY = 3600.0
-"""Seconds between two attempts at most."""
+"""Seconds between two attempts at most, before they are spread."""
 
 
 def delay_after(attempt: int, jitter: float) -> float:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
+
+def _tell_nobody(_: float) -> None:
+    """Be the listener of an upload that is not given to a job."""
 
 
-class FinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishedUpload:
     """What a job needs to know of an upload whose every byte arrived."""
 
     id: str
@@ -25,3 +30,12 @@ class FinishedUpload(msgspec.Struct, frozen=True, kw_only=True):
     """1, and one more for every attempt that began before: it failed, or ended with its process."""
     idempotency_key: str = ""
     """Names this job: the same on every attempt, also after a restart; different for every other job and upload."""
+    _report: Callable[[float], None] = field(default=_tell_nobody, repr=False, compare=False)
+
+    def report(self, fraction: float) -> None:
+        """Say how much of the work is done, from 0 to 1; what is beyond counts as the nearer of them.
+
+        Call it as often as you like, also from another thread: it is stored about once a second. Outside a job it does
+        nothing.
+        """
+        self._report(fraction)

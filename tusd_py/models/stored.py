@@ -27,9 +27,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One name below the directory of the data."""
 
     path: str
-    """Relative to that directory."""
-    upload_id: str | None
-    """The upload whose data should be there; None = it cannot be ours."""
+    """Relative to that directory, as text that can be shown: bytes that are none are escaped."""
+    key: str | None
+    """Of the upload whose data should be there; None = it cannot be ours."""
     is_plain: bool
     """Whether it is a plain file, as data is."""
     size: int

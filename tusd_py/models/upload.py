@@ -23,13 +23,16 @@ class UploadKind(StrEnum):
 class UploadState(StrEnum):
     """Where an upload stands in its life.
 
-    `open` takes bytes; `assembling` is a final upload whose parts are being copied; `finished` is immutable;
-    `deleting` is on its way out: its data is being removed, and it is unknown to clients.
+    `open` takes bytes; `assembling` is a final upload whose parts are being copied; `finishing` has every byte and
+    waits for a hook to agree; `finished` is immutable; `rejected` is one that a hook refused; `deleting` is on its
+    way out: its data is being removed, and it is unknown to clients.
     """
 
     OPEN = "open"
     ASSEMBLING = "assembling"
+    FINISHING = "finishing"
     FINISHED = "finished"
+    REJECTED = "rejected"
     DELETING = "deleting"
 
 
@@ -56,6 +59,8 @@ class UploadInfo(msgspec.Struct, frozen=True, kw_only=True):
     """The `Upload-Concat` header, verbatim."""
     parts: tuple[str, ...] = ()
     """Ids of the partial uploads of a final one, in order."""
+    path: str | None = None
+    """Where the data is kept below the directory of named data, when a hook chose; None = it follows from the id."""
     epoch: int = 0
     """Fence: raised by every writer; a writer with an older number can change nothing."""
     created_at: float = 0.0
@@ -64,11 +69,23 @@ class UploadInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the Unix epoch; None = never."""
     finished_at: float | None = None
     """Seconds since the Unix epoch; None = not finished. Stored, not derived from offset == length."""
+    rejection: str | None = None
+    """Why a hook refused it, for the client; only of a rejected one."""
+
+    @property
+    def key(self) -> str:
+        """Where a data store keeps it: under its id, or under a path of its own, which begins with a slash."""
+        return self.id if self.path is None else f"/{self.path}"
 
     @property
     def is_finished(self) -> bool:
         """Whether every byte arrived and the upload is immutable."""
         return self.state is UploadState.FINISHED
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes bytes."""
+        return self.state is UploadState.OPEN
 
     def is_expired(self, now: float) -> bool:
         """Whether its time ran out at `now` (seconds since the Unix epoch)."""
@@ -90,18 +107,23 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     length: int | None
     """Declared total afterwards; an upload whose length is known never becomes deferred again."""
     expires_at: float | None
+    state: UploadState = UploadState.OPEN
+    """Afterwards: `finishing` when every byte is there and a hook has to agree, `finished` or `rejected` at the end."""
     finished_at: float | None = None
     """Set only by the step that finishes the upload."""
+    rejection: str | None = None
+    """Set only by the step that rejects it."""
 
     def applied_to(self, upload: UploadInfo) -> UploadInfo:
         """Return an upload as it is after this step."""
         return msgspec.structs.replace(
             upload,
-            state=upload.state if self.finished_at is None else UploadState.FINISHED,
+            state=self.state,
             offset=self.offset,
             synced_offset=self.synced_offset,
             length=self.length,
             epoch=self.fence,
             expires_at=self.expires_at,
             finished_at=self.finished_at,
+            rejection=self.rejection,
         )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from tusd_py.errors import TusError
+from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 from tusd_py.protocol.intents import Create, Intent
 from tusd_py.protocol.messages import Reply, RequestHead
@@ -22,11 +24,14 @@ class Dialect(Protocol):
     def created(self, intent: Create, upload: UploadInfo, location: str) -> Reply:
         """Answer a `Create`; `location` is the URL of the upload as the client shall see it."""
 
-    def inspected(self, upload: UploadInfo) -> Reply:
-        """Answer an `Inspect`."""
+    def inspected(self, upload: UploadInfo, location: str) -> Reply:
+        """Answer an `Inspect`; `location` as of `created`."""
 
-    def appended(self, upload: UploadInfo) -> Reply:
-        """Answer an `Append`; `upload` is as it stands after the append."""
+    def appended(self, upload: UploadInfo, location: str) -> Reply:
+        """Answer an `Append`; `upload` is as it stands after the append, `location` as of `created`."""
+
+    def described(self, upload: UploadInfo, jobs: Iterable[Job]) -> Reply:
+        """Answer a `Describe`."""
 
     def terminated(self) -> Reply:
         """Answer a `Terminate`."""

@@ -113,3 +113,8 @@ def decode_base64(value: str) -> bytes | None:
         return None
     # Even with validate=True, b64decode takes 'YR==', whose unused bits are not zero (RFC 4648 3.5).
     return decoded if base64.b64encode(decoded).decode("ascii") == value else None
+
+
+def encode_base64(data: bytes) -> str:
+    """Return canonical, padded base64 (RFC 4648 section 4)."""
+    return base64.b64encode(data).decode("ascii")

@@ -86,4 +86,10 @@ class Download(msgspec.Struct, frozen=True, kw_only=True):
     upload_id: str
 
 
-Intent: TypeAlias = Discover | Create | Inspect | Append | Terminate | Download
+class Describe(msgspec.Struct, frozen=True, kw_only=True):
+    """GET of `<upload>/result`: what became of an upload. Ours, not of tus."""
+
+    upload_id: str
+
+
+Intent: TypeAlias = Discover | Create | Inspect | Append | Terminate | Download | Describe

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tusd_py.errors import InvalidMetadata
-from tusd_py.protocol.headers import decode_base64, is_field_value, list_members
+from tusd_py.protocol.headers import decode_base64, encode_base64, is_field_value, list_members
 
 MAX_PAIRS = 64
 """Most pairs in one header (reliability 5.2 row 24)."""
@@ -35,6 +35,19 @@ def parse_metadata(header: str) -> dict[str, bytes]:
 def decode_text(metadata: Mapping[str, bytes]) -> dict[str, str]:
     """Return the values as text; bytes that are not UTF-8 become U+FFFD."""
     return {key: value.decode("utf-8", "replace") for key, value in metadata.items()}
+
+
+def read_metadata(header: str) -> dict[str, str]:
+    """Return the readable pairs of an `Upload-Metadata` header as text. Not trustworthy: a client wrote it."""
+    return decode_text(parse_metadata(header))
+
+
+def format_metadata(values: Mapping[str, str]) -> str:
+    """Return the header of some pairs. Raises `InvalidMetadata` for a key that cannot be written."""
+    for key in values:
+        if not key or not key.isascii() or not key.isprintable() or " " in key or "," in key:
+            raise InvalidMetadata("Upload-Metadata has a key that is empty or has a space or comma in it")
+    return ",".join(f"{key} {encode_base64(value.encode())}".rstrip() for key, value in values.items())
 
 
 def check_metadata(header: str, *, strict: bool, max_size: int) -> None:

@@ -16,9 +16,11 @@ from tusd_py.errors import (
     MaxSizeExceeded,
     MismatchedOffset,
     ModifyFinal,
+    RejectedBefore,
     TooManyUploads,
     TusError,
     UploadExpired,
+    UploadFinishing,
     UploadNotFinished,
     UploadNotFound,
     UploadSizeExceeded,
@@ -54,12 +56,31 @@ def enabled_extensions(limits: Limits) -> tuple[str, ...]:
 
 
 def check_visible(upload: UploadInfo | None, now: float) -> UploadInfo:
-    """Return the upload if clients can see it at `now` (seconds since the Unix epoch).
+    """Return the upload if clients can use it at `now` (seconds since the Unix epoch).
 
     Raises:
         UploadNotFound: there is none, it is on its way out, or it is a final upload still being assembled.
         UploadExpired: its time ran out.
+        RejectedBefore: a hook refused it.
     """
+    upload = check_known(upload, now)
+    if upload.state is UploadState.REJECTED:
+        raise RejectedBefore(upload.rejection)
+    return upload
+
+
+def check_settled(upload: UploadInfo) -> UploadInfo:
+    """Return the upload unless a hook still has to agree to its end. Raises `UploadFinishing`.
+
+    "Every byte is here" would be taken for success, and "nothing to send" is not true either: wait and ask again.
+    """
+    if upload.state is UploadState.FINISHING:
+        raise UploadFinishing(upload=upload)
+    return upload
+
+
+def check_known(upload: UploadInfo | None, now: float) -> UploadInfo:
+    """Return the upload if it is there at all. Raises `UploadNotFound`, `UploadExpired` as `check_visible`."""
     if upload is None or upload.state in (UploadState.DELETING, UploadState.ASSEMBLING):
         raise UploadNotFound
     if is_gone(upload, now):
@@ -120,6 +141,7 @@ def check_parts(intent: Create, parts: Sequence[UploadInfo | None], limits: Limi
         UploadNotFound: a part is unknown or terminated (CAT-09).
         UploadExpired: a part has expired.
         InvalidConcat: a part is not a partial upload (CAT-10), or there is not one for every name.
+        UploadFinishing: a hook has not agreed to the end of a part yet.
         UploadNotFinished: a part lacks bytes or its length is deferred (CAT-08).
         MaxSizeExceeded: together they are larger than the server allows (CAT-13).
     """
@@ -130,7 +152,7 @@ def check_parts(intent: Create, parts: Sequence[UploadInfo | None], limits: Limi
         part = check_visible(candidate, now)
         if part.kind is not UploadKind.PARTIAL:
             raise InvalidConcat("Only partial uploads can be concatenated")
-        if not part.is_finished:
+        if not check_settled(part).is_finished:
             raise UploadNotFinished
         total += part.offset
     # "The length of the final upload MUST be the sum of the length of all partial uploads."
@@ -143,6 +165,7 @@ def plan_append(upload: UploadInfo, intent: Append, limits: Limits) -> AppendPla
     """Return what an append may do to a visible upload, as it stands under the lock.
 
     Raises:
+        UploadFinishing: it has all its bytes, and a hook has to agree to its end.
         ModifyFinal: the upload is a final one; this wins over a wrong offset (CORE-PATCH-11).
         MismatchedOffset: the append does not start at the current offset.
         InvalidUploadLength: it declares a length that contradicts what is known.
@@ -155,6 +178,7 @@ def plan_append(upload: UploadInfo, intent: Append, limits: Limits) -> AppendPla
     # MUST NOT modify the final or its partial uploads."
     if upload.kind is UploadKind.FINAL:
         raise ModifyFinal(upload=upload)
+    check_settled(upload)
     # "If the offsets do not match, the Server MUST respond with the 409 Conflict status without modifying the
     # upload."
     if intent.offset != upload.offset:

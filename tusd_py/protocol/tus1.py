@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from tusd_py.errors import (
     ChecksumMismatch,
+    HookRefusal,
     InvalidRequest,
     MaxSizeExceeded,
     MethodNotAllowed,
     MismatchedOffset,
     TusError,
     UnsupportedVersion,
+    UploadStopped,
 )
+from tusd_py.models.job import Job
 from tusd_py.models.limits import Limits
-from tusd_py.models.upload import UploadInfo
+from tusd_py.models.upload import UploadInfo, UploadKind
 from tusd_py.protocol.checksum import ALGORITHMS
 from tusd_py.protocol.headers import imf_fixdate, is_field_value, uri_value
 from tusd_py.protocol.intents import Create, Intent
 from tusd_py.protocol.messages import Reply, RequestHead
+from tusd_py.protocol.result import describe
 from tusd_py.protocol.rules import enabled_extensions
-from tusd_py.protocol.tus1_requests import VERSION, RequestReader
+from tusd_py.protocol.shaping import shaped
+from tusd_py.protocol.tus1_requests import RESULT, VERSION, RequestReader
 
 Headers: TypeAlias = list[tuple[str, str]]
 
@@ -80,9 +86,10 @@ class Tus1:
         if intent.with_upload or intent.has_body:
             headers.append(("Upload-Offset", str(upload.offset)))
         self._add_expiry(headers, upload)
+        _add_result(headers, upload, location)
         return Reply(status=201, headers=headers)
 
-    def inspected(self, upload: UploadInfo) -> Reply:
+    def inspected(self, upload: UploadInfo, location: str) -> Reply:
         """Answer an `Inspect`."""
         headers = _COMMON.copy()
         # "The Server MUST prevent the client and/or proxies from caching the response".
@@ -99,16 +106,18 @@ class Tus1:
         if upload.concat and is_field_value(upload.concat):
             headers.append(("Upload-Concat", upload.concat))
         self._add_expiry(headers, upload)
+        _add_result(headers, upload, location)
         # 200, not 204: tusgo takes nothing else (CORE-HEAD-01).
         return Reply(status=200, headers=headers)
 
-    def appended(self, upload: UploadInfo) -> Reply:
+    def appended(self, upload: UploadInfo, location: str) -> Reply:
         """Answer an `Append`; `upload` is as it stands after the append."""
         headers = _COMMON.copy()
         # "The Server MUST acknowledge successful PATCH requests with the 204 No Content status. It MUST
         # include the Upload-Offset header containing the new offset."
         headers.append(("Upload-Offset", str(upload.offset)))
         self._add_expiry(headers, upload)
+        _add_result(headers, upload, location)
         return Reply(status=204, headers=headers)
 
     def terminated(self) -> Reply:
@@ -117,13 +126,18 @@ class Tus1:
         # terminated."
         return Reply(status=204, headers=_COMMON.copy())
 
+    def described(self, upload: UploadInfo, jobs: Iterable[Job]) -> Reply:
+        """Answer a `Describe`."""
+        headers = [*_COMMON, _NO_STORE, ("Content-Type", "application/json")]
+        return Reply(status=200, headers=headers, body=describe(upload, jobs))
+
     def refused(self, error: TusError, head: RequestHead) -> Reply:
         """Answer a request that failed. No body where the (effective) method is HEAD."""
         method = self.effective_method(head)
         headers = _COMMON.copy()
         self._add_facts(headers, error)
         # EXP-02: "This header MUST be included in every PATCH response if the upload is going to expire."
-        if method == "PATCH" and error.upload is not None:
+        if method == "PATCH" and error.upload is not None and not isinstance(error, UploadStopped):
             self._add_expiry(headers, error.upload)
         if method == "HEAD":
             headers.append(_NO_STORE)
@@ -131,13 +145,14 @@ class Tus1:
         else:
             headers.append(_TEXT)
             body = f"{error.code}: {error.message}\n".encode(errors="replace")
-        return Reply(
+        reply = Reply(
             status=error.status,
             headers=headers,
             body=body,
             reason="Checksum Mismatch" if isinstance(error, ChecksumMismatch) else None,
             closes=error.closes,
         )
+        return shaped(reply, error.reply) if isinstance(error, HookRefusal) else reply
 
     def _add_facts(self, headers: Headers, error: TusError) -> None:
         """Add what a client needs to know to do better next time."""
@@ -160,3 +175,9 @@ class Tus1:
         # EXP-03, EXP-09: "the time after which the unfinished upload expires", so never for a finished one.
         if self._expires and upload.expires_at is not None and not upload.is_finished:
             headers.append(("Upload-Expires", imf_fixdate(upload.expires_at)))
+
+
+def _add_result(headers: Headers, upload: UploadInfo, location: str) -> None:
+    # RFC 8288: where the client learns what becomes of an upload that is finished. Nothing does of a part.
+    if upload.is_finished and upload.kind is not UploadKind.PARTIAL:
+        headers.append(("Link", f'<{uri_value(location)}{RESULT}>; rel="describedby"'))

@@ -42,6 +42,7 @@ from tusd_py.protocol.intents import (
     Append,
     Checksum,
     Create,
+    Describe,
     Discover,
     Download,
     Inspect,
@@ -53,10 +54,17 @@ from tusd_py.protocol.metadata import check_metadata
 
 VERSION = "1.0.0"
 """The one version spoken."""
+RESULT = "/result"
+"""Behind the URL of an upload: what became of it."""
 MEDIA_TYPE = "application/offset+octet-stream"
 """The type of every body with bytes of an upload."""
 
 _METHODS = {name.lower(): name for name in ("OPTIONS", "POST", "HEAD", "PATCH", "DELETE", "GET", "PUT")}
+_WITHOUT_BODY: dict[str, type[Inspect | Terminate | Download]] = {
+    "HEAD": Inspect,
+    "DELETE": Terminate,
+    "GET": Download,
+}
 _SINGLE = Concat(UploadKind.SINGLE)
 
 
@@ -88,6 +96,8 @@ class RequestReader:
         if method == "OPTIONS":
             return Discover()
         has_version = _check_version(head.headers)
+        if head.upload_id is not None and head.upload_id.endswith(RESULT):
+            return _describe(method, head.upload_id.removesuffix(RESULT))
         self._check_route(method, head.upload_id)
         # CORE-VER-05: GET is not part of the protocol, browsers send it.
         if not has_version and method != "GET":
@@ -97,11 +107,7 @@ class RequestReader:
         if method == "PATCH":
             return self._append(head, head.upload_id)
         _check_expectation(head.headers)
-        if method == "HEAD":
-            return Inspect(upload_id=head.upload_id)
-        if method == "DELETE":
-            return Terminate(upload_id=head.upload_id)
-        return Download(upload_id=head.upload_id)
+        return _WITHOUT_BODY[method](upload_id=head.upload_id)
 
     def effective_method(self, head: RequestHead) -> str:
         """Return the method that counts, an override considered.
@@ -241,6 +247,14 @@ class RequestReader:
         if self._limits.max_size is not None and is_beyond_integer(value):
             raise MaxSizeExceeded
         return parse_integer(value, InvalidUploadLength)
+
+
+def _describe(method: str, upload_id: str) -> Describe:
+    if method != "GET":
+        raise MethodNotAllowed(allow=("OPTIONS", "GET"))
+    if not is_plain_id(upload_id):
+        raise UploadNotFound
+    return Describe(upload_id=upload_id)
 
 
 def _check_version(headers: HeaderMap) -> bool:

@@ -9,3 +9,5 @@ from tusd_py.settings.declared import declared as declared
 from tusd_py.settings.doc import SettingsError as SettingsError
 from tusd_py.settings.loading import Loaded as Loaded
 from tusd_py.settings.loading import load as load
+from tusd_py.settings.tables import HookSettings as HookSettings
+from tusd_py.settings.tables import JobSettings as JobSettings

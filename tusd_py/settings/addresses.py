@@ -6,11 +6,14 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from tusd_py.settings.kinds import MASK, quote
+
 ANY_ORIGIN = "*"
 """The entry that lets pages of every origin upload."""
 
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://([a-z0-9._*-]+|\[[0-9a-f:.]+\])(:(?:[0-9]{1,5}|\*))?")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _SEGMENTS = re.compile(r"(?:[A-Za-z0-9._~!$&'()+,;=:@-]+/)*")
 
 
@@ -26,6 +29,38 @@ def check_url(url: str) -> str:
     if "?" in url or "#" in url or "@" in parts.netloc:
         raise ValueError(f"{url!r} must have no query, no fragment and no user name")
     return f"{parts.scheme}://{parts.netloc}{_slashed(parts.path) if parts.path else ''}"
+
+
+def check_hook_url(url: str) -> str:
+    """Return an absolute http(s) URL as given. No message has the user name and password that it may begin with."""
+    # What is malformed may have its password anywhere before the last "@".
+    told = quote(f"{MASK}@{url.rpartition('@')[2]}" if "@" in url else url)
+    try:
+        parts = urlsplit(url)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or parts.scheme not in _DEFAULT_PORTS or not (url.isascii() and url.isprintable()) or " " in url:
+        raise ValueError(f"{told} is not an absolute http:// or https:// URL")
+    if "#" in url:
+        raise ValueError(f"{told} must have no fragment")
+    if parts.netloc.startswith(f"{MASK}@"):
+        raise ValueError(f"{told} has a mask where user name and password were; write them")
+    return url
+
+
+def hide_user(url: str) -> str:
+    """Return a URL as everybody may see it: with a mask for user name and password."""
+    parts = urlsplit(url)
+    _, at, host = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{MASK}@{host}").geturl() if at else url
+
+
+def check_header(name: str) -> str:
+    """Return the name of a header in lower case."""
+    if not _TOKEN.fullmatch(name):
+        raise ValueError(f"{quote(name)} is not the name of a header")
+    return name.lower()
 
 
 def check_base_path(path: str) -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from tusd_py.models.hook import Moment
 from tusd_py.models.limits import EXTENSIONS
 from tusd_py.settings import addresses
 from tusd_py.settings.doc import SettingsError, suggest
+from tusd_py.settings.kinds import MASK, SHORTEST_SECRET, quote
 
 _BUILT_ON_CREATION = {"creation-with-upload", "creation-defer-length", "concatenation"}
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
 def check_extension(name: str) -> str:
@@ -17,6 +22,48 @@ def check_extension(name: str) -> str:
     if name not in EXTENSIONS:
         raise ValueError(f"{name!r} is no tus extension of this server{suggest(name, EXTENSIONS)}")
     return name
+
+
+def check_moment(name: str) -> Moment:
+    """Return the event of a hook. Raises `ValueError` for any other text."""
+    try:
+        return Moment(name)
+    except ValueError:
+        raise ValueError(f"{quote(name)} is no event of a hook{suggest(name, Moment)}") from None
+
+
+def check_variable(name: str) -> str:
+    """Return the name of an environment variable that programs may see. Raises `ValueError` for any other text."""
+    if not _VARIABLE.fullmatch(name):
+        raise ValueError(f"{quote(name)} is not the name of an environment variable")
+    if name.startswith("TUSD_PY_"):
+        raise ValueError(f"{quote(name)} is a setting of this server, and programs see none of them")
+    return name
+
+
+def settle_secret(name: str, secret: str | None, path: Path | None) -> str | None:
+    """Return a secret that was set, or that is the text of a file.
+
+    Raises:
+        SettingsError: both are set and differ, or the file has no secret. No message has the secret.
+    """
+    if path is None:
+        if secret == MASK:
+            raise SettingsError(name, f"{quote(MASK)} is what is shown instead of a secret; write the secret itself")
+        return secret
+    try:
+        found = path.read_text(encoding="utf-8").removesuffix("\n")
+    except OSError as error:
+        raise SettingsError(f"{name}_file", f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}_file", f"{path} is not a text in UTF-8") from None
+    if len(found) < SHORTEST_SECRET:
+        problem = f"has {len(found)} characters, and a secret at least {SHORTEST_SECRET}" if found else "is empty"
+        raise SettingsError(f"{name}_file", f"{path} {problem}")
+    # A copy of settings has both, and so has what `tusd-py config` prints, with a mask.
+    if secret not in (None, MASK, found):
+        raise SettingsError(name, f"there is a {name}_file as well ({path}); set one of them")
+    return found
 
 
 def extensions_without(off: Collection[str]) -> frozenset[str]:

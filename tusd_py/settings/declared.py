@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Self, get_type_hints
+from typing import Annotated, Any, Self
 
 import msgspec
 
 from tusd_py.models.limits import EXTENSIONS, Durability, Limits
 from tusd_py.settings import addresses, checks, kinds
+from tusd_py.settings.checked import values_of
 from tusd_py.settings.doc import Declared, Doc, Group, SettingsError, suggest
+from tusd_py.settings.processing import ProcessingSettings
 
 _DAY = 86400.0
 
@@ -24,7 +25,7 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
+class Settings(ProcessingSettings, frozen=True, kw_only=True):
     """Everything that can be set, checked: a `Settings` that the server cannot use does not exist.
 
     The fields hold bytes, seconds, paths and plain texts; texts like "10GiB" and "15m" are taken too (`make`).
@@ -333,12 +334,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = LogFormat.TEXT
 
     def __post_init__(self) -> None:
-        for setting in declared():
-            try:
-                value = setting.doc.kind.accept(getattr(self, setting.name))
-            except ValueError as error:
-                raise SettingsError(setting.name, str(error)) from None
-            msgspec.structs.force_setattr(self, setting.name, value)
+        super().__post_init__()
         base_path, public_url = checks.settle_urls(self.base_path, self.public_url)
         msgspec.structs.force_setattr(self, "base_path", base_path)
         msgspec.structs.force_setattr(self, "public_url", public_url)
@@ -389,11 +385,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-@cache
 def declared() -> tuple[Declared, ...]:
-    """Return every setting in the order of its declaration."""
-    hints = get_type_hints(Settings, include_extras=True)
-    return tuple(
-        Declared(name=field.name, doc=hints[field.name].__metadata__[0], default=field.default)
-        for field in msgspec.structs.fields(Settings)
-    )
+    """Return every setting that is one value, group by group, each group in the order of its declaration."""
+    return values_of(Settings)

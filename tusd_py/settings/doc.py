@@ -22,6 +22,8 @@ class Group(StrEnum):
     PROTOCOL = "Protocol"
     BROWSERS = "Browsers (CORS)"
     TIMES = "Times"
+    HOOKS = "Hooks"
+    JOBS = "Jobs"
     LOGS = "Logs"
 
 
@@ -46,8 +48,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def flag(self) -> str:
-        """Its name on the command line."""
-        return "--" + self.name.replace("_", "-")
+        """Its name on the command line; empty for a secret, because every user of a machine sees command lines."""
+        return "" if self.doc.kind.secret else "--" + self.name.replace("_", "-")
 
     @property
     def variable(self) -> str:
@@ -55,8 +57,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         return "TUSD_PY_" + self.name.upper()
 
     def show(self, value: object) -> str:
-        """Write a value so that every source reads it back."""
-        return self.doc.kind.show(value)
+        """Write a value so that every source reads it back; what is secret in it is hidden."""
+        return self.doc.kind.show(self.doc.kind.hide(value))
 
 
 class SettingsError(StartupError):

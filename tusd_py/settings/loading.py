@@ -10,6 +10,7 @@ import msgspec
 from tusd_py.settings import sources
 from tusd_py.settings.declared import Settings, declared
 from tusd_py.settings.doc import SettingsError
+from tusd_py.settings.processing import declared_tables
 
 
 class Loaded(msgspec.Struct, frozen=True):
@@ -33,8 +34,16 @@ def load(
     Raises:
         SettingsError: a variable or a key is unknown, or a value cannot be used.
     """
-    merged = sources.merge(declared(), flags=flags or {}, environ=environ, config=config)
+    tables = tuple(declared_tables())
+    merged = sources.merge(declared(), tables, flags=flags or {}, environ=environ, config=config)
     try:
-        return Loaded(Settings.make(**merged.values), merged.origins)
+        settings = Settings.make(**merged.values)
     except SettingsError as error:
         raise SettingsError(error.setting, error.problem, merged.written(error.setting)) from None
+    return Loaded(settings, merged.origins | _origins_of_secrets(settings, merged.origins))
+
+
+def _origins_of_secrets(settings: Settings, origins: Mapping[str, str]) -> dict[str, str]:
+    """Return where secrets that are in a file come from."""
+    secrets = [setting.name for setting in declared() if setting.doc.kind.secret]
+    return {name: origins[f"{name}_file"] for name in secrets if getattr(settings, f"{name}_file") is not None}

@@ -17,22 +17,29 @@ CONFIG_FLAG = "--config"
 CONFIG_VARIABLE = "TUSD_PY_CONFIG"
 DEFAULT = "default"
 
+_NO_SETTINGS = (CONFIG_VARIABLE, BOOT_ID_VARIABLE, "TUSD_PY_IDEMPOTENCY_KEY", "TUSD_PY_ATTEMPT")
+"""Names that begin like settings. The last two are what programs run by hooks find, and they may run `tusd-py`."""
+
 
 class Merged(msgspec.Struct, frozen=True):
     """Values as they were written, and where each was."""
 
     values: Mapping[str, object]
-    origins: Mapping[str, str]
+    origins: dict[str, str]
     """By name of every setting: a flag, a variable, a key and its file, or `default`."""
+    config: Path | None
 
     def written(self, name: str) -> str:
-        """Return where somebody wrote a setting down; empty when nobody did."""
+        """Return where somebody wrote a setting, or a key of a table, down; empty when nobody did."""
+        if name.startswith("["):
+            return f"{name} in {self.config}"
         origin = self.origins.get(name, DEFAULT)
         return "" if origin == DEFAULT else origin
 
 
 def merge(
     declared: Sequence[Declared],
+    tables: Sequence[str],
     *,
     flags: Mapping[str, object],
     environ: Mapping[str, str] | None,
@@ -41,6 +48,8 @@ def merge(
     """Collect what was set, the strongest source last.
 
     Args:
+        declared: settings that are one value.
+        tables: names of those that are tables; only the file has them.
         flags: values by setting name; only those that were given.
         environ: None = that of the process.
         config: a TOML file; without one, `TUSD_PY_CONFIG` may name it.
@@ -52,12 +61,13 @@ def merge(
     by_variable = _from_environ(declared, environ)
     named_by_variable = not config and bool(environ.get(CONFIG_VARIABLE))
     config = config or (Path(environ[CONFIG_VARIABLE]) if named_by_variable else None)
-    by_file = _from_toml(declared, config, CONFIG_VARIABLE if named_by_variable else CONFIG_FLAG) if config else {}
-    origins = {setting.name: DEFAULT for setting in declared}
+    names = [*(setting.name for setting in declared), *tables]
+    by_file = _from_toml(names, config, CONFIG_VARIABLE if named_by_variable else CONFIG_FLAG) if config else {}
+    origins = dict.fromkeys(names, DEFAULT)
     origins |= {name: f"{name} in {config}" for name in by_file}
     origins |= {setting.name: setting.variable for setting in declared if setting.name in by_variable}
     origins |= {setting.name: setting.flag for setting in declared if setting.name in flags}
-    return Merged(values={**by_file, **by_variable, **flags}, origins=origins)
+    return Merged(values={**by_file, **by_variable, **flags}, origins=origins, config=config)
 
 
 def _from_environ(declared: Sequence[Declared], environ: Mapping[str, str]) -> dict[str, object]:
@@ -65,7 +75,7 @@ def _from_environ(declared: Sequence[Declared], environ: Mapping[str, str]) -> d
     names = {setting.variable: setting.name for setting in declared}
     found: dict[str, object] = {}
     for variable, value in environ.items():
-        if not variable.startswith(PREFIX) or variable in (CONFIG_VARIABLE, BOOT_ID_VARIABLE):
+        if not variable.startswith(PREFIX) or variable in _NO_SETTINGS:
             continue
         if variable not in names:
             proposal = suggest(variable, [*names, CONFIG_VARIABLE], PREFIX)
@@ -75,14 +85,13 @@ def _from_environ(declared: Sequence[Declared], environ: Mapping[str, str]) -> d
     return found
 
 
-def _from_toml(declared: Sequence[Declared], path: Path, origin: str) -> dict[str, object]:
+def _from_toml(names: Sequence[str], path: Path, origin: str) -> dict[str, object]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError("config", f"{path} cannot be read: {error.strerror}", origin) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError("config", f"{path} is not a TOML file: {error}", origin) from None
-    names = [setting.name for setting in declared]
     for key in content:
         if key not in names:
             raise SettingsError(key, f"there is no such setting{suggest(key, names)}", f"{key!r} in {path}")

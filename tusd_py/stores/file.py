@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -10,9 +11,11 @@ from aiofiles.os import wrap
 
 from tusd_py.abc import Data, DataReader, DataStore, Digest, Rest, Transfer
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError
+from tusd_py.models.upload import UploadInfo
 from tusd_py.stores import posix
 from tusd_py.stores.descriptor import Descriptor
 from tusd_py.stores.newborn import Newborn
+from tusd_py.stores.places import place
 from tusd_py.stores.plane import Plane
 from tusd_py.stores.posix import Root
 from tusd_py.stores.threads import DiskThreads, to_the_end
@@ -30,13 +33,11 @@ class FileData(Data):
     clean that it could not write, so a second attempt would succeed without having done anything (I9).
     """
 
-    def __init__(
-        self, root: Root, threads: DiskThreads, plane: Plane | None, upload_id: str, descriptor: Descriptor
-    ) -> None:
+    def __init__(self, root: Root, threads: DiskThreads, plane: Plane | None, key: str, descriptor: Descriptor) -> None:
         self._root = root
         self._threads = threads
         self._plane = plane
-        self._upload_id = upload_id
+        self._key = key
         self._descriptor = descriptor
         self._broken: OSError | None = None
 
@@ -63,10 +64,10 @@ class FileData(Data):
         """Feed stored bytes to `digest`; see `tusd_py.abc.Data.hash`. They come from the page cache."""
         await self._threads.run(posix.hash_range, self._descriptor, start, end, digest)
 
-    async def copy(self, offset: int, source_id: str, length: int) -> None:
+    async def copy(self, offset: int, source_key: str, length: int) -> None:
         """Copy from a finished upload; see `tusd_py.abc.Data.copy`. Shares blocks where the file system can."""
         self._check()
-        source, found = await self._threads.run(self._root.open, source_id)
+        source, found = await self._threads.run(self._root.open, source_key)
         try:
             if found.st_size < length:
                 raise DataLost("The stored data of a partial upload is too short")
@@ -98,7 +99,7 @@ class FileData(Data):
         """Cut to `length`, and sync bytes and name; see `tusd_py.abc.Data.seal`."""
         self._check()
         try:
-            await self._threads.run(self._root.seal, self._upload_id, self._descriptor, length, durable)
+            await self._threads.run(self._root.seal, self._key, self._descriptor, length, durable)
         except OSError as error:
             self._broken = error
             raise posix.translated(error) from error
@@ -149,6 +150,9 @@ class FileReader(DataReader):
 class FileDataStore(DataStore):
     """Sparse files `<root>/<first two characters of the id>/<id>`, written at absolute offsets.
 
+    One with a path of its own is `<root>/named/<path>` instead. Another upload whose path leads to it or through it is
+    refused with `UploadExists`.
+
     No space is reserved. The size of a file says nothing: bytes beyond the acknowledged offset are garbage. All
     blocking calls run on the store's own threads. Needs a local file system whose `fsync` tells the truth.
     """
@@ -195,29 +199,29 @@ class FileDataStore(DataStore):
             await to_the_end(wrap(threads.shutdown)())
             root.close()
 
-    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+    async def create(self, key: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
         """Make a file; see `tusd_py.abc.DataStore.create`. Cancelling may leave it."""
         root, threads = self._opened()
         if durable:
-            await self._newborn.create(upload_id, buffers)
+            await self._newborn.create(key, buffers)
         else:
-            await threads.run(root.create, upload_id, buffers, False)
+            await threads.run(root.create, key, buffers, False)
 
-    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> FileData:
+    async def write_to(self, key: str, *, holds: int | None = 0) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
         root, threads = self._opened()
-        return FileData(root, threads, self._plane, upload_id, root.open_later(upload_id, holds))
+        return FileData(root, threads, self._plane, key, root.open_later(key, holds))
 
-    async def read_from(self, upload_id: str) -> FileReader:
+    async def read_from(self, key: str) -> FileReader:
         """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""
         root, threads = self._opened()
-        descriptor, found = await threads.run(root.open, upload_id)
+        descriptor, found = await threads.run(root.open, key)
         return FileReader(threads, descriptor, found)
 
-    async def remove(self, upload_id: str, *, durable: bool) -> None:
+    async def remove(self, key: str, *, durable: bool) -> None:
         """Remove a file; see `tusd_py.abc.DataStore.remove`. Cancelling does not stop it once it has begun."""
         root, threads = self._opened()
-        await threads.run(root.remove, upload_id, durable)
+        await threads.run(root.remove, key, durable)
 
     async def sync_all(self) -> None:
         """Sync the file system that holds the root; see `tusd_py.abc.DataStore.sync_all`."""
@@ -225,7 +229,7 @@ class FileDataStore(DataStore):
         await threads.run(root.sync_all)
 
     async def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
-        """Yield the ids of files last written before `older_than`. Whatever is not named like an upload is skipped."""
+        """Yield the keys of files last written before `older_than`. What no store can have made is skipped."""
         root, threads = self._opened()
         shards = await wrap(root.shards)(executor=threads)
         for start in range(0, len(shards), SHARDS_BATCH):
@@ -233,10 +237,26 @@ class FileDataStore(DataStore):
             found = await wrap(root.changed_before)(chosen, older_than, executor=threads)
             for first in range(0, len(found), NAMES_BATCH):
                 yield found[first : first + NAMES_BATCH]
+        walk = root.named_before(older_than)
+        try:
+            while True:
+                step = threads.run(next, walk, None)
+                # What a thread is in the middle of cannot be closed.
+                await to_the_end(asyncio.wait([step]))
+                if (named := step.result()) is None:
+                    break
+                if named:
+                    yield named
+        finally:
+            walk.close()
 
-    def locate(self, upload_id: str) -> Path:
-        """Return where an upload's bytes are, for programs that are handed a finished file."""
-        return self._path / upload_id[:2] / upload_id
+    def locate(self, upload: UploadInfo) -> Path:
+        """Return where an upload's bytes are, for programs that are handed a finished file.
+
+        Raises `UploadNotFound` for a record that somebody changed by hand, so that it leads to no data.
+        """
+        way, name = place(upload.key)
+        return self._path.joinpath(*way, name)
 
     def _opened(self) -> tuple[Root, DiskThreads]:
         if self._root is None or self._threads is None:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from tusd_py.abc import Data, DataReader, DataStore, Digest, InfoStore, JobStore
 from tusd_py.errors import DataLost, StaleWriter, UploadExists
-from tusd_py.models.job import Job
+from tusd_py.models.hook import Moment
+from tusd_py.models.job import Job, JobState
 from tusd_py.models.limits import Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 
@@ -31,9 +32,9 @@ class MemoryData(Data):
             if digest is not None:
                 digest.update(buffer)
 
-    async def copy(self, offset: int, source_id: str, length: int) -> None:
+    async def copy(self, offset: int, source_key: str, length: int) -> None:
         """Copy from a finished upload; see `tusd_py.abc.Data.copy`."""
-        source = self._store.content(source_id).data
+        source = self._store.content(source_key).data
         if len(source) < length:
             raise DataLost
         self._content.put(offset, bytes(source[:length]))
@@ -101,43 +102,43 @@ class MemoryDataStore(DataStore):
     async def close(self) -> None:
         """Do nothing: the bytes stay for a look afterwards."""
 
-    async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+    async def create(self, key: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
         """Make a place; see `tusd_py.abc.DataStore.create`."""
-        if upload_id in self._contents:
+        if key in self._contents:
             raise UploadExists
-        content = self._contents[upload_id] = _Content(self._now)
+        content = self._contents[key] = _Content(self._now)
         content.put(0, b"".join(buffers))
 
-    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> MemoryData:
+    async def write_to(self, key: str, *, holds: int | None = 0) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""
-        if holds is None and upload_id not in self._contents:
-            await self.create(upload_id, durable=True)
-        content = self.content(upload_id)
+        if holds is None and key not in self._contents:
+            await self.create(key, durable=True)
+        content = self.content(key)
         if len(content.data) < (holds or 0):
             raise DataLost(f"The stored data has {len(content.data)} bytes instead of {holds}")
         return MemoryData(self, content)
 
-    async def read_from(self, upload_id: str) -> MemoryReader:
+    async def read_from(self, key: str) -> MemoryReader:
         """Open for reading; see `tusd_py.abc.DataStore.read_from`."""
-        return MemoryReader(self.content(upload_id))
+        return MemoryReader(self.content(key))
 
     async def sync_all(self) -> None:
         """Do nothing: memory survives no power cut anyway."""
 
-    async def remove(self, upload_id: str, *, durable: bool) -> None:
+    async def remove(self, key: str, *, durable: bool) -> None:
         """Remove the bytes; none is fine."""
-        self._contents.pop(upload_id, None)
+        self._contents.pop(key, None)
 
     async def names(self, *, older_than: float) -> AsyncIterator[Sequence[str]]:
-        """Yield the ids of bytes last changed before `older_than`, in one batch."""
+        """Yield the keys of bytes last changed before `older_than`, in one batch."""
         found = [name for name, content in self._contents.items() if content.modified_at < older_than]
         if found:
             yield found
 
-    def content(self, upload_id: str) -> _Content:
-        """Return what is stored under an id. Raises `DataLost`."""
+    def content(self, key: str) -> _Content:
+        """Return what is stored under a key. Raises `DataLost`."""
         try:
-            return self._contents[upload_id]
+            return self._contents[key]
         except KeyError:
             raise DataLost from None
 
@@ -167,30 +168,29 @@ class MemoryInfoStore(InfoStore, JobStore):
         return self._uploads.get(upload_id)
 
     async def advance(self, progress: Progress, *, durable: bool) -> None:
-        """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
-        self._step(progress, UploadState.OPEN)
+        """Move an open or finishing upload; see `tusd_py.abc.InfoStore.advance`."""
+        self._step(progress, UploadState.OPEN, UploadState.FINISHING)
 
     async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
-        self._step(progress, UploadState.OPEN, UploadState.ASSEMBLING)
-        upload = self._uploads[progress.upload_id]
-        self._uploads[upload.id] = replace(upload, state=UploadState.FINISHED, finished_at=progress.finished_at)
+        self._step(progress, UploadState.OPEN, UploadState.ASSEMBLING, UploadState.FINISHING)
         self._add(jobs)
 
-    async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
-        """Make an upload unknown to clients; see `tusd_py.abc.InfoStore.mark_deleting`."""
+    async def mark_deleting(self, upload_id: str, *, durable: bool, jobs: Sequence[Job] = ()) -> bool:
+        """Make an upload unknown to clients, and add jobs; see `tusd_py.abc.InfoStore.mark_deleting`."""
         upload = self._uploads.get(upload_id)
         if upload is None:
             return False
         self._uploads[upload_id] = replace(upload, state=UploadState.DELETING)
+        self._add(jobs)
         return True
 
     async def delete(self, upload_id: str) -> None:
-        """Forget an upload marked as deleting, and its jobs."""
+        """Forget an upload marked as deleting, and its jobs but those that tell of its end."""
         upload = self._uploads.get(upload_id)
         if upload is not None and upload.state is UploadState.DELETING:
             del self._uploads[upload_id]
-            self._jobs = {key: job for key, job in self._jobs.items() if key[0] != upload_id}
+            self._drop_jobs(lambda job: job.upload_id == upload_id and not _tells_the_end(job))
 
     async def list_uploads(
         self, *, after: str = "", limit: int = 1000, states: Collection[UploadState] = ()
@@ -206,7 +206,7 @@ class MemoryInfoStore(InfoStore, JobStore):
             for upload in self._uploads.values()
             if upload.expires_at is not None
             and upload.expires_at <= now
-            and upload.state in (UploadState.OPEN, UploadState.FINISHED)
+            and upload.state not in (UploadState.ASSEMBLING, UploadState.DELETING)
         ]
         return [upload_id for _, upload_id in sorted(expired)][:limit]
 
@@ -226,53 +226,99 @@ class MemoryInfoStore(InfoStore, JobStore):
 
     async def fall_back(self) -> None:
         """Take back what is not known to be synced; see `tusd_py.abc.InfoStore.fall_back`."""
-        for upload in self._uploads.values():
-            if upload.offset <= upload.synced_offset or upload.state is UploadState.DELETING:
-                continue
-            if upload.is_finished:
-                self._jobs = {key: job for key, job in self._jobs.items() if key[0] != upload.id}
-            if upload.is_finished and upload.kind is UploadKind.FINAL:
-                self._uploads[upload.id] = replace(upload, state=UploadState.DELETING)
-                continue
-            expires_at = upload.expires_at or (time.time() + 7 * 86400.0 if upload.is_finished else None)
-            self._uploads[upload.id] = replace(
-                upload,
-                state=UploadState.OPEN if upload.is_finished else upload.state,
-                offset=upload.synced_offset,
-                expires_at=expires_at,
-                finished_at=None,
-            )
+        for upload in list(self._uploads.values()):
+            if upload.offset > upload.synced_offset and upload.state is not UploadState.DELETING:
+                self._fall_back(upload)
+
+    def _fall_back(self, upload: UploadInfo) -> None:
+        reopens = upload.state in (UploadState.FINISHING, UploadState.FINISHED, UploadState.REJECTED)
+        if upload.is_finished:
+            self._drop_jobs(lambda job: job.upload_id == upload.id)
+        if upload.is_finished and upload.kind is UploadKind.FINAL:
+            self._uploads[upload.id] = replace(upload, state=UploadState.DELETING)
+            return
+        self._uploads[upload.id] = replace(
+            upload,
+            state=UploadState.OPEN if reopens else upload.state,
+            offset=upload.synced_offset,
+            expires_at=upload.expires_at or (time.time() + 7 * 86400.0 if reopens else None),
+            finished_at=None,
+            rejection=None,
+        )
 
     async def usage(self) -> Usage:
         """Return what open uploads take up."""
         lengths = [upload.length or 0 for upload in self._uploads.values() if upload.state is UploadState.OPEN]
         return Usage(len(lengths), sum(lengths))
 
-    async def known(self, upload_ids: Collection[str]) -> set[str]:
-        """Return those ids that are known."""
-        return self._uploads.keys() & upload_ids
+    async def known(self, keys: Collection[str]) -> set[str]:
+        """Return those ids and keys that are known."""
+        return (self._uploads.keys() | {upload.key for upload in self._uploads.values()}) & set(keys)
 
-    async def due_jobs(self, now: float, *, limit: int) -> list[Job]:
-        """Return jobs scheduled at or before `now`, the earliest first."""
-        due = [job for job in self._jobs.values() if job.scheduled_at <= now]
-        return sorted(due, key=lambda job: (job.scheduled_at, job.upload_id, job.task))[:limit]
+    async def due_jobs(self, now: float, *, limit: int, busy: Collection[str] = ()) -> list[Job]:
+        """Return what is due; see `tusd_py.abc.JobStore.due_jobs`."""
+        due = [job for job in self._open_jobs() if job.scheduled_at <= now and job.task not in busy]
+        return sorted(due, key=lambda job: (-job.priority, job.scheduled_at))[:limit]
 
     async def next_job_at(self, *, after: float = float("-inf")) -> float | None:
         """Return when the earliest job behind `after` is scheduled."""
-        return min((job.scheduled_at for job in self._jobs.values() if job.scheduled_at > after), default=None)
+        return min((job.scheduled_at for job in self._open_jobs() if job.scheduled_at > after), default=None)
 
-    async def retry_job(self, job: Job) -> None:
-        """Store a failed job's new attempt, time and error; a job that is gone stays gone."""
-        if (job.upload_id, job.task) in self._jobs:
-            self._jobs[job.upload_id, job.task] = job
+    async def save_job(self, job: Job) -> bool:
+        """Store what can change of a job; a job that is gone stays gone."""
+        key = (job.upload_id, job.task)
+        if key not in self._jobs:
+            return False
+        self._jobs[key] = job
+        return True
 
-    async def complete_job(self, job: Job) -> None:
-        """Forget a job."""
-        self._jobs.pop((job.upload_id, job.task), None)
+    async def rescue_jobs(self, now: float) -> int:
+        """Make every executing job available."""
+        executing = [job for job in self._jobs.values() if job.state is JobState.EXECUTING]
+        for job in executing:
+            self._jobs[job.upload_id, job.task] = replace(job, state=JobState.AVAILABLE, scheduled_at=now)
+        return len(executing)
+
+    async def prune_jobs(self, before: float, *, limit: int) -> int:
+        """Forget jobs that ended before a time, the oldest first."""
+        ended = sorted((job.ended_at, key) for key, job in self._jobs.items() if job.ended_at is not None)
+        old = [key for ended_at, key in ended if ended_at < before][:limit]
+        for key in old:
+            del self._jobs[key]
+        return len(old)
+
+    async def list_jobs(
+        self,
+        *,
+        upload_id: str | None = None,
+        task: str | None = None,
+        states: Collection[JobState] = (),
+        after: tuple[str, str] = ("", ""),
+        limit: int = 1000,
+    ) -> list[Job]:
+        """Return jobs in the order of their keys; see `tusd_py.abc.JobStore.list_jobs`."""
+        found = (self._jobs[key] for key in sorted(self._jobs) if key > after)
+        return [
+            job
+            for job in found
+            if upload_id in (None, job.upload_id) and task in (None, job.task) and (not states or job.state in states)
+        ][:limit]
+
+    def _open_jobs(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.ended_at is None]
 
     def _add(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            self._jobs[job.upload_id, job.task] = job
+            key = (job.upload_id, job.task)
+            there = self._jobs.get(key)
+            if there is None or (
+                there.state is not JobState.EXECUTING and there.event.upload.created_at != job.event.upload.created_at
+            ):
+                self._jobs.pop(key, None)
+                self._jobs[key] = job
+
+    def _drop_jobs(self, goes: Callable[[Job], bool]) -> None:
+        self._jobs = {key: job for key, job in self._jobs.items() if not goes(job)}
 
     def _step(self, progress: Progress, *states: UploadState) -> None:
         upload = self._uploads.get(progress.upload_id)
@@ -283,11 +329,8 @@ class MemoryInfoStore(InfoStore, JobStore):
             or upload.epoch not in (progress.fence, progress.fence - 1)
         ):
             raise StaleWriter
-        self._uploads[upload.id] = replace(
-            upload,
-            offset=progress.offset,
-            synced_offset=progress.synced_offset,
-            length=progress.length,
-            epoch=progress.fence,
-            expires_at=progress.expires_at,
-        )
+        self._uploads[upload.id] = progress.applied_to(upload)
+
+
+def _tells_the_end(job: Job) -> bool:
+    return job.event.moment is Moment.POST_TERMINATE

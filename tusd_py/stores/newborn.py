@@ -23,20 +23,20 @@ class Newborn:
         self._made: list[tuple[NewFile, asyncio.Future[None]]] = []
         self._settling: asyncio.Task[None] | None = None
 
-    async def create(self, upload_id: str, buffers: Sequence[bytes]) -> None:
+    async def create(self, key: str, buffers: Sequence[bytes]) -> None:
         """Make a file that survives a power cut; raises as `Root.create`. A cancellation counts afterwards."""
         alone = not self._making
         self._making += 1
         try:
             if alone:
-                await self._threads.run(self._root.create, upload_id, buffers, True)
+                await self._threads.run(self._root.create, key, buffers, True)
             else:
-                await to_the_end(self._create(upload_id, buffers))
+                await to_the_end(self._create(key, buffers))
         finally:
             self._making -= 1
 
-    async def _create(self, upload_id: str, buffers: Sequence[bytes]) -> None:
-        new = await self._threads.run(self._root.begin, upload_id, buffers, True)
+    async def _create(self, key: str, buffers: Sequence[bytes]) -> None:
+        new = await self._threads.run(self._root.begin, key, buffers, True)
         settled = asyncio.get_running_loop().create_future()
         self._made.append((new, settled))
         if self._settling is None:

@@ -9,26 +9,24 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import re
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 
 from tusd_py.abc import Digest
-from tusd_py.errors import DataLost, InsufficientStorage, TusError, UploadExists, UploadNotFound
+from tusd_py.errors import DataLost, InsufficientStorage, TusError, UploadExists
 from tusd_py.stores.descriptor import Descriptor
+from tusd_py.stores.places import DIRECTORY, DIRECTORY_MODE, NAMED, SHARD, Directories, Found, Way, below, is_key, place
 
-NAME = re.compile(r"[A-Za-z0-9_-]{3,128}")
-SHARD = re.compile(r"[A-Za-z0-9_-]{2}")
 FILE_MODE = 0o600
-DIRECTORY_MODE = 0o700
 IOV_MAX = 1024
 COPY_BUFFER = 1024 * 1024
 HASH_BUFFER = 256 * 1024
+NAMED_BATCH = 500
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a FIFO that somebody planted must not hang. It changes nothing for plain files.
 _PLAIN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 _SYNC_FILE_RANGE_WRITE = 2
@@ -41,13 +39,13 @@ _CANNOT_COPY = frozenset({errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTS
 class NewFile:
     """A file that was made and may not survive a power cut yet."""
 
-    upload_id: str
+    key: str
     fd: int
     has_bytes: bool
 
 
 class Root:
-    """The directory below which all data lives: `<root>/<first two characters of the id>/<id>`."""
+    """The directory below which all data lives: `<first two characters of the id>/<id>`, or `named/<path>`."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open the directory, making it when it is not there. Raises `OSError`."""
@@ -57,34 +55,33 @@ class Root:
             made = False
         else:
             made = True
-        self._fd = os.open(path, _DIRECTORY)
+        self._fd = os.open(path, DIRECTORY)
         if made:
             os.fchmod(self._fd, DIRECTORY_MODE)
             _sync_directory(os.path.dirname(os.path.abspath(path)))
-        # Shards whose own names are known to be on stable storage, so that the root is synced once for each.
-        self._synced: set[str] = set()
+        self._directories = Directories(self._fd)
 
     def close(self) -> None:
         """Give the directory back."""
         os.close(self._fd)
 
-    def create(self, upload_id: str, buffers: Sequence[bytes], durable: bool) -> None:
+    def create(self, key: str, buffers: Sequence[bytes], durable: bool) -> None:
         """Make a file with some bytes in it. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
-        new = self.begin(upload_id, buffers)
+        new = self.begin(key, buffers)
         if not durable:
             os.close(new.fd)
         elif (error := self.settle([new])[0]) is not None:
             raise error
 
-    def begin(self, upload_id: str, buffers: Sequence[bytes], ahead: bool = False) -> NewFile:
+    def begin(self, key: str, buffers: Sequence[bytes], ahead: bool = False) -> NewFile:
         """Make a file with some bytes in it that is for `settle`; `ahead` if others will be settled with it.
 
         Raises as `create`.
         """
-        _check_name(upload_id)
+        way, name = place(key)
         try:
-            with self._shard(upload_id, make=True) as shard:
-                fd = os.open(upload_id, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, FILE_MODE, dir_fd=shard)
+            with self._directories.enter(way, make=True) as directory:
+                fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | _PLAIN, FILE_MODE, dir_fd=directory)
                 try:
                     os.fchmod(fd, FILE_MODE)
                     if buffers:
@@ -93,13 +90,13 @@ class Root:
                             _start_writing(fd)
                 except BaseException:
                     os.close(fd)
-                    os.unlink(upload_id, dir_fd=shard)
+                    os.unlink(name, dir_fd=directory)
                     raise
         except FileExistsError as error:
             raise UploadExists from error
         except OSError as error:
             raise translated(error) from error
-        return NewFile(upload_id, fd, has_bytes=bool(buffers))
+        return NewFile(key, fd, has_bytes=bool(buffers))
 
     def settle(self, files: Sequence[NewFile]) -> list[OSError | TusError | None]:
         """Bring new files and their names to stable storage and close them; return what went wrong with each.
@@ -115,39 +112,39 @@ class Root:
                         os.fdatasync(file.fd)
                 finally:
                     os.close(file.fd)
-        shards: dict[str, list[NewFile]] = {}
+        together: dict[Way, list[NewFile]] = {}
         for file in files:
-            shards.setdefault(file.upload_id[:2], []).append(file)
-        for several in shards.values():
-            with self._noting(errors, several), self._shard(several[0].upload_id) as shard:
-                self._sync_name(several[0].upload_id, shard)
-        for upload_id in errors:
+            together.setdefault(place(file.key)[0], []).append(file)
+        for way, several in together.items():
+            with self._noting(errors, several):
+                self._sync_names(way)
+        for key in errors:
             with suppress(OSError):
-                self.remove(upload_id, durable=False)
-        return [errors.get(file.upload_id) for file in files]
+                self.remove(key, durable=False)
+        return [errors.get(file.key) for file in files]
 
-    def open(self, upload_id: str) -> tuple[Descriptor, os.stat_result]:
+    def open(self, key: str) -> tuple[Descriptor, os.stat_result]:
         """Open a file for reading. Raises `DataLost` when there is no plain file with this one name, `OSError`."""
-        fd, found = self._open(upload_id, os.O_RDONLY)
+        fd, found = self._open(key, os.O_RDONLY)
         return Descriptor(fd), found
 
-    def open_later(self, upload_id: str, holds: int | None) -> Descriptor:
+    def open_later(self, key: str, holds: int | None) -> Descriptor:
         """Return a descriptor for writing that is opened by its first user, as `open` does.
 
         Opening raises `DataLost` also when the file has less than `holds` bytes; with None it makes a file where there
         is none. Raises `UploadNotFound`.
         """
-        _check_name(upload_id)
+        place(key)
 
         def opens() -> int:
             try:
-                fd, found = self._open(upload_id, os.O_RDWR)
+                fd, found = self._open(key, os.O_RDWR)
             except DataLost as error:
                 # Nothing of that name, and not something else in its place.
                 if holds is not None or getattr(error.__cause__, "errno", None) != errno.ENOENT:
                     raise
-                self.create(upload_id, (), durable=True)
-                fd, found = self._open(upload_id, os.O_RDWR)
+                self.create(key, (), durable=True)
+                fd, found = self._open(key, os.O_RDWR)
             if found.st_size < (holds or 0):
                 os.close(fd)
                 raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
@@ -155,16 +152,16 @@ class Root:
 
         return Descriptor(opens=opens)
 
-    def remove(self, upload_id: str, durable: bool) -> None:
-        """Remove a file; none is fine. Raises `OSError`."""
-        _check_name(upload_id)
-        with suppress(FileNotFoundError), self._shard(upload_id) as shard:
+    def remove(self, key: str, durable: bool) -> None:
+        """Remove a file; none is fine. Directories stay, for whoever is about to use them. Raises `OSError`."""
+        way, name = place(key)
+        with suppress(FileNotFoundError), self._directories.enter(way) as directory:
             with suppress(FileNotFoundError):
-                os.unlink(upload_id, dir_fd=shard)
+                os.unlink(name, dir_fd=directory)
             if durable:
-                os.fsync(shard)
+                os.fsync(directory)
 
-    def seal(self, upload_id: str, data: Descriptor, length: int, durable: bool) -> None:
+    def seal(self, key: str, data: Descriptor, length: int, durable: bool) -> None:
         """Make a file exactly `length` bytes; with `durable` also safe. Raises `DataLost`, `OSError`."""
         with data.use() as fd:
             size = os.fstat(fd).st_size
@@ -174,8 +171,7 @@ class Root:
                 os.ftruncate(fd, length)
             if durable:
                 os.fdatasync(fd)
-                with self._shard(upload_id) as shard:
-                    self._sync_name(upload_id, shard)
+                self._sync_names(place(key)[0])
 
     def sync_all(self) -> None:
         """Bring everything in this file system to stable storage. Raises `OSError`."""
@@ -189,30 +185,46 @@ class Root:
         return sorted(filter(SHARD.fullmatch, os.listdir(self._fd)))
 
     def changed_before(self, shards: Sequence[str], moment: float) -> list[str]:
-        """Return the ids of files in some shards that were last written before `moment`."""
+        """Return the keys of files in some shards that were last written before `moment`."""
         found = []
         for name in shards:
             # A shard that is no directory, or is gone meanwhile, holds nothing of ours.
             with (
                 suppress(FileNotFoundError, NotADirectoryError),
-                self._shard(name) as shard,
+                self._directories.enter((name,)) as shard,
                 os.scandir(shard) as entries,
             ):
                 found += [entry.name for entry in entries if _is_older(entry, name, moment)]
         return found
+
+    def named_before(self, moment: float) -> Generator[list[str], None, None]:
+        """Yield the keys of files with a path of their own that were last written before `moment`, sometimes none."""
+        for batch in self.named():
+            yield [key for key, found in batch if is_key(key) and _is_old(found, moment)]
+
+    def named(self) -> Iterator[list[Found]]:
+        """Yield everything below the directory of named data, in batches. Raises `OSError`."""
+        # As with shards.
+        with (
+            suppress(FileNotFoundError, NotADirectoryError),
+            self._directories.enter((NAMED,)) as directory,
+            closing(below(directory)) as found,
+        ):
+            while batch := list(islice(found, NAMED_BATCH)):
+                yield batch
 
     @contextmanager
     def _noting(self, errors: dict[str, OSError | TusError], files: Sequence[NewFile]) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            errors.update(dict.fromkeys((file.upload_id for file in files), translated(error)))
+            errors.update(dict.fromkeys((file.key for file in files), translated(error)))
 
-    def _open(self, upload_id: str, access: int) -> tuple[int, os.stat_result]:
-        _check_name(upload_id)
+    def _open(self, key: str, access: int) -> tuple[int, os.stat_result]:
+        way, name = place(key)
         try:
-            with self._shard(upload_id) as shard:
-                fd = os.open(upload_id, access | _PLAIN, dir_fd=shard)
+            with self._directories.enter(way) as directory:
+                fd = os.open(name, access | _PLAIN, dir_fd=directory)
         except OSError as error:
             if error.errno in _NOT_A_PLAIN_FILE:
                 raise DataLost("The stored data is not there or is not a plain file") from error
@@ -224,30 +236,9 @@ class Root:
             raise DataLost("The stored data is not a plain file with a single name")
         return fd, found
 
-    @contextmanager
-    def _shard(self, upload_id: str, *, make: bool = False) -> Iterator[int]:
-        name = upload_id[:2]
-        try:
-            fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
-        except FileNotFoundError:
-            if not make:
-                raise
-            with suppress(FileExistsError):
-                os.mkdir(name, DIRECTORY_MODE, dir_fd=self._fd)
-            fd = os.open(name, _DIRECTORY, dir_fd=self._fd)
-            os.fchmod(fd, DIRECTORY_MODE)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-
-    def _sync_name(self, upload_id: str, shard: int) -> None:
-        os.fsync(shard)
-        name = upload_id[:2]
-        # Not only by whoever made the shard: a second upload in it may be acknowledged before the first.
-        if name not in self._synced:
-            os.fsync(self._fd)
-            self._synced.add(name)
+    def _sync_names(self, way: Way) -> None:
+        with self._directories.enter(way) as directory:
+            self._directories.sync(way, directory)
 
 
 def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes | memoryview], digest: Digest | None) -> None:
@@ -261,7 +252,7 @@ def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes | memor
 
 def write_all(fd: int, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
     """Write buffers behind each other at `offset` of an open file. Raises `InsufficientStorage`, `OSError`."""
-    rest = [memoryview(buffer) for buffer in buffers if buffer]
+    rest: list[bytes | memoryview] = [buffer for buffer in buffers if buffer]
     written = index = 0
     try:
         while index < len(rest):
@@ -273,7 +264,7 @@ def write_all(fd: int, offset: int, buffers: Sequence[bytes | memoryview]) -> No
                 count -= len(rest[index])
                 index += 1
             if count:
-                rest[index] = rest[index][count:]
+                rest[index] = memoryview(rest[index])[count:]
     except OSError as error:
         raise translated(error, written) from error
 
@@ -349,20 +340,17 @@ def _start_writing(fd: int) -> None:
 
 
 def _is_older(entry: os.DirEntry[str], shard: str, moment: float) -> bool:
-    if not NAME.fullmatch(entry.name) or entry.name[:2] != shard:
+    if entry.name[:2] != shard or not is_key(entry.name):
         return False
     try:
-        found = entry.stat(follow_symlinks=False)
+        return _is_old(entry.stat(follow_symlinks=False), moment)
     except FileNotFoundError:
         return False
+
+
+def _is_old(found: os.stat_result, moment: float) -> bool:
     # Nothing else is ever made by a store; a directory of such a name could not be removed like a file.
     return stat.S_ISREG(found.st_mode) and found.st_mtime < moment
-
-
-def _check_name(upload_id: str) -> None:
-    # The dialects check ids; this is the last door before the file system.
-    if not NAME.fullmatch(upload_id):
-        raise UploadNotFound
 
 
 def _sync_directory(path: str) -> None:

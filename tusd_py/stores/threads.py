@@ -126,7 +126,7 @@ class DiskThreads(Executor):
                 future.set_exception(error)
 
 
-async def to_the_end(work: Awaitable[None]) -> None:
+async def to_the_end(work: Awaitable[object]) -> None:
     """Await something that must not be left half-way; a cancellation counts only afterwards."""
     task = asyncio.ensure_future(work)
     cancelled: asyncio.CancelledError | None = None

@@ -18,29 +18,33 @@ from tusd_py.errors import ConnectionReset, DataLost, ReadTimeout, ServerShutdow
 
 ID = "Data-Store_1"
 OTHER = "Data-Store_2"
+NAMED = "/project-1/\N{CAT} pictures/Tom.jpg"
+
+each_key = pytest.mark.parametrize("key", [ID, NAMED], ids=["id", "path"])
+"""Runs a test with data that is kept under its id, and under a path of its own."""
 
 
-async def content(store: DataStore, upload_id: str) -> bytes:
+async def content(store: DataStore, key: str) -> bytes:
     """Return everything a store holds of an upload."""
-    reader = await store.read_from(upload_id)
+    reader = await store.read_from(key)
     try:
         return await reader.read(0, reader.size)
     finally:
         await reader.close()
 
 
-async def fill(store: DataStore, upload_id: str, data: bytes) -> None:
+async def fill(store: DataStore, key: str, data: bytes) -> None:
     """Make an upload's data as a finished upload leaves it."""
-    await store.create(upload_id, durable=False)
-    handle = await store.write_to(upload_id)
+    await store.create(key, durable=False)
+    handle = await store.write_to(key)
     await handle.write(0, [data])
     await handle.seal(len(data), durable=False)
     await handle.close()
 
 
-async def _use(store: DataStore, upload_id: str, *, holds: int | None = 0) -> None:
+async def _use(store: DataStore, key: str, *, holds: int | None = 0) -> None:
     """Open an upload's data for writing, use it and close it: a store may open it with the first use."""
-    data = await store.write_to(upload_id, holds=holds)
+    data = await store.write_to(key, holds=holds)
     try:
         await data.write(0, [])
     finally:
@@ -92,18 +96,20 @@ async def _over(transfer: Transfer) -> None:
 class DataStoreTests:
     """The contract of `tusd_py.abc.DataStore`, `Data` and `DataReader`."""
 
+    @each_key
     @pytest.mark.parametrize("durable", [True, False])
-    async def test_begins_empty(self, store: DataStore, durable: bool) -> None:
+    async def test_begins_empty(self, store: DataStore, key: str, durable: bool) -> None:
         """A created upload has no bytes."""
-        await store.create(ID, durable=durable)
-        assert await content(store, ID) == b""
+        await store.create(key, durable=durable)
+        assert await content(store, key) == b""
 
-    async def test_creates_once(self, store: DataStore) -> None:
+    @each_key
+    async def test_creates_once(self, store: DataStore, key: str) -> None:
         """A second creation is refused and leaves the bytes of the first alone (row 22)."""
-        await fill(store, ID, b"first")
+        await fill(store, key, b"first")
         with pytest.raises(UploadExists):
-            await store.create(ID, durable=True)
-        assert await content(store, ID) == b"first"
+            await store.create(key, durable=True)
+        assert await content(store, key) == b"first"
 
     async def test_writes_at_absolute_offsets(self, store: DataStore) -> None:
         """Bytes go to the offset that is told, over what is there, and never to the end (I4)."""
@@ -114,25 +120,27 @@ class DataStoreTests:
         await data.close()
         assert await content(store, ID) == b"abcDEFghi"
 
-    async def test_continues_in_a_new_handle(self, store: DataStore) -> None:
+    @each_key
+    async def test_continues_in_a_new_handle(self, store: DataStore, key: str) -> None:
         """What one handle wrote, another one continues (I1)."""
-        await store.create(ID, durable=True)
+        await store.create(key, durable=True)
         for offset, part in ((0, b"one"), (3, b"two")):
-            data = await store.write_to(ID)
+            data = await store.write_to(key)
             await data.write(offset, [part])
             await data.sync()
             await data.close()
-        assert await content(store, ID) == b"onetwo"
+        assert await content(store, key) == b"onetwo"
 
-    async def test_writes_nothing(self, store: DataStore) -> None:
+    @each_key
+    async def test_writes_nothing(self, store: DataStore, key: str) -> None:
         """No buffers, and empty ones, are fine."""
-        await store.create(ID, durable=False)
-        data = await store.write_to(ID)
+        await store.create(key, durable=False)
+        data = await store.write_to(key)
         await data.write(0, [])
         await data.write(0, [b""])
         await data.seal(0, durable=True)
         await data.close()
-        assert await content(store, ID) == b""
+        assert await content(store, key) == b""
 
     async def test_feeds_the_digest(self, store: DataStore) -> None:
         """Every byte stored goes through the digest, in order (I6)."""
@@ -153,14 +161,15 @@ class DataStoreTests:
         await data.close()
         assert await content(store, ID) == bytes(2) + b"".join(buffers)
 
-    async def test_seal_cuts_the_tail(self, store: DataStore) -> None:
+    @each_key
+    async def test_seal_cuts_the_tail(self, store: DataStore, key: str) -> None:
         """Bytes beyond the length never exist after the finish (I2)."""
-        await store.create(ID, durable=False)
-        data = await store.write_to(ID)
+        await store.create(key, durable=False)
+        data = await store.write_to(key)
         await data.write(0, [b"0123456789"])
         await data.seal(4, durable=True)
         await data.close()
-        assert await content(store, ID) == b"0123"
+        assert await content(store, key) == b"0123"
 
     async def test_seal_refuses_short_data(self, store: DataStore) -> None:
         """Data that is shorter than the upload is never called finished (I7)."""
@@ -171,81 +180,89 @@ class DataStoreTests:
             await data.seal(4, durable=False)
         await data.close()
 
-    async def test_opening_short_data_is_refused(self, store: DataStore) -> None:
+    @each_key
+    async def test_opening_short_data_is_refused(self, store: DataStore, key: str) -> None:
         """Nothing is written behind acknowledged bytes that are gone: that would hide the loss (I7)."""
-        await fill(store, ID, b"012345")
-        await _use(store, ID, holds=6)
+        await fill(store, key, b"012345")
+        await _use(store, key, holds=6)
         with pytest.raises(DataLost):
-            await _use(store, ID, holds=7)
+            await _use(store, key, holds=7)
 
-    async def test_opening_makes_what_never_held_anything(self, store: DataStore) -> None:
+    @each_key
+    async def test_opening_makes_what_never_held_anything(self, store: DataStore, key: str) -> None:
         """Data that never had an acknowledged byte is made where it is not there, and else left as it is (I7)."""
-        await _use(store, ID, holds=None)
-        assert await content(store, ID) == b""
-        other = f"{ID}2"
+        await _use(store, key, holds=None)
+        assert await content(store, key) == b""
+        other = f"{key}2"
         await fill(store, other, b"0123")
         await _use(store, other, holds=None)
         assert await content(store, other) == b"0123"
 
-    async def test_truncate(self, store: DataStore) -> None:
+    @each_key
+    async def test_truncate(self, store: DataStore, key: str) -> None:
         """Truncating drops what is beyond and never makes data longer (I5)."""
-        await store.create(ID, durable=False)
-        data = await store.write_to(ID)
+        await store.create(key, durable=False)
+        data = await store.write_to(key)
         await data.write(0, [b"0123456789"])
         await data.truncate(5)
         await data.truncate(8)
         await data.close()
-        assert await content(store, ID) == b"01234"
+        assert await content(store, key) == b"01234"
 
-    async def test_copy(self, store: DataStore) -> None:
+    @each_key
+    async def test_copy(self, store: DataStore, key: str) -> None:
         """Parts are copied behind each other and stay as they are."""
-        await fill(store, ID, b"first.")
+        await fill(store, key, b"first.")
         await fill(store, OTHER, b"second, and more")
         await store.create("Final", durable=False)
         data = await store.write_to("Final")
-        await data.copy(0, ID, 6)
+        await data.copy(0, key, 6)
         await data.copy(6, OTHER, 6)
-        await data.copy(12, ID, 6)
-        await data.copy(18, ID, 0)
+        await data.copy(12, key, 6)
+        await data.copy(18, key, 0)
         await data.seal(18, durable=True)
         await data.close()
         assert await content(store, "Final") == b"first.secondfirst."
-        assert await content(store, ID) == b"first."
+        assert await content(store, key) == b"first."
 
-    async def test_copy_of_short_or_missing_data(self, store: DataStore) -> None:
+    @each_key
+    async def test_copy_of_short_or_missing_data(self, store: DataStore, key: str) -> None:
         """A part that is not as long as it should be is never filled up with anything (I7)."""
-        await fill(store, ID, b"short")
+        await fill(store, key, b"short")
         await store.create("Final", durable=False)
         data = await store.write_to("Final")
-        for source, length in ((ID, 6), (OTHER, 1)):
+        for source, length in ((key, 6), (OTHER, 1)):
             with pytest.raises(DataLost):
                 await data.copy(0, source, length)
         await data.close()
 
-    async def test_missing_data(self, store: DataStore) -> None:
+    @each_key
+    async def test_missing_data(self, store: DataStore, key: str) -> None:
         """Data that is not there is lost, for reading and writing; removing it is fine."""
         with pytest.raises(DataLost):
-            await _use(store, ID)
+            await _use(store, key)
         with pytest.raises(DataLost):
-            await store.read_from(ID)
-        await store.remove(ID, durable=True)
+            await store.read_from(key)
+        await store.remove(key, durable=True)
 
+    @each_key
     @pytest.mark.parametrize("durable", [True, False])
-    async def test_remove(self, store: DataStore, durable: bool) -> None:
+    async def test_remove(self, store: DataStore, key: str, durable: bool) -> None:
         """Removed data is gone, its neighbour is not, and removing twice is fine (I12)."""
-        await fill(store, ID, b"gone")
+        await fill(store, key, b"gone")
         await fill(store, OTHER, b"stays")
-        await store.remove(ID, durable=durable)
-        await store.remove(ID, durable=durable)
+        await store.remove(key, durable=durable)
+        await store.remove(key, durable=durable)
         with pytest.raises(DataLost):
-            await store.read_from(ID)
+            await store.read_from(key)
         assert await content(store, OTHER) == b"stays"
 
-    async def test_reader(self, store: DataStore) -> None:
+    @each_key
+    async def test_reader(self, store: DataStore, key: str) -> None:
         """A reader knows size and time, reads any range, and is empty at the end."""
         before = time.time()
-        await fill(store, ID, b"0123456789")
-        reader = await store.read_from(ID)
+        await fill(store, key, b"0123456789")
+        reader = await store.read_from(key)
         assert reader.size == 10
         assert before - 2 < reader.modified_at < time.time() + 2
         assert await reader.read(3, 4) == b"3456"
@@ -262,18 +279,20 @@ class DataStoreTests:
             assert os.pread(fd, 4, 3) == b"3456"
         await reader.close()
 
-    async def test_reader_survives_removal(self, store: DataStore) -> None:
+    @each_key
+    async def test_reader_survives_removal(self, store: DataStore, key: str) -> None:
         """A download that has begun can end, although the upload is removed meanwhile."""
-        await fill(store, ID, b"0123456789")
-        reader = await store.read_from(ID)
-        await store.remove(ID, durable=False)
+        await fill(store, key, b"0123456789")
+        reader = await store.read_from(key)
+        await store.remove(key, durable=False)
         assert await reader.read(0, 10) == b"0123456789"
         await reader.close()
 
-    async def test_close_twice(self, store: DataStore) -> None:
+    @each_key
+    async def test_close_twice(self, store: DataStore, key: str) -> None:
         """Handles can be closed twice."""
-        await fill(store, ID, b"x")
-        reader, data = await store.read_from(ID), await store.write_to(ID)
+        await fill(store, key, b"x")
+        reader, data = await store.read_from(key), await store.write_to(key)
         for handle in (reader, data):
             await handle.close()
             await handle.close()
@@ -281,6 +300,7 @@ class DataStoreTests:
     async def test_names(self, store: DataStore) -> None:
         """The sweep for orphans sees all data that is old enough, and no other."""
         names = {f"{first}{second}-{number}" for first in "aZ_-" for second in "0z" for number in range(70)}
+        names |= {f"/{project}/{number}.jpg" for project in ("a/b", "a/b/c", "\N{CAT}") for number in range(200)}
         for name in names:
             await store.create(name, durable=False)
         now = time.time()

@@ -32,7 +32,19 @@ def step(offset: int, *, expected: int = 0, fence: int = 1, length: int | None =
 
 def last_step(*, expected: int = 0, fence: int = 1) -> Progress:
     """Return the step that finishes the upload `ID` with 10 bytes."""
-    return replace(step(10, expected=expected, fence=fence), expires_at=None, finished_at=NOW)
+    last = step(10, expected=expected, fence=fence)
+    return replace(last, state=UploadState.FINISHED, expires_at=None, finished_at=NOW)
+
+
+def waiting_step(*, expected: int = 0, fence: int = 1) -> Progress:
+    """Return the step with which the upload `ID` has all of its 10 bytes and waits for a hook."""
+    return replace(step(10, expected=expected, fence=fence), state=UploadState.FINISHING)
+
+
+def refusing_step(*, fence: int = 1) -> Progress:
+    """Return the step by which a hook refuses the upload `ID`."""
+    last = step(10, expected=10, fence=fence)
+    return replace(last, state=UploadState.REJECTED, rejection='no "cats"')
 
 
 class InfoStoreTests:
@@ -64,6 +76,7 @@ class InfoStoreTests:
                 expires_at=1_800_000_000.7654321,
                 finished_at=NOW,
             ),
+            UploadInfo(id=ID, state=UploadState.REJECTED, path="cats/'tom' \N{CAT}.jpg", rejection='no "cats"'),
             UploadInfo(id=ID, length=0, offset=0, metadata="k " * 30_000),
         ],
     )
@@ -125,12 +138,14 @@ class InfoStoreTests:
         with pytest.raises(StaleWriter):
             await store.advance(stale, durable=True)
         with pytest.raises(StaleWriter):
-            await store.finish(replace(stale, finished_at=NOW), durable=True)
+            await store.finish(replace(stale, state=UploadState.FINISHED, finished_at=NOW), durable=True)
         assert await store.get(ID) == upload
 
-    @pytest.mark.parametrize("state", [UploadState.ASSEMBLING, UploadState.FINISHED, UploadState.DELETING])
+    @pytest.mark.parametrize(
+        "state", [UploadState.ASSEMBLING, UploadState.FINISHED, UploadState.REJECTED, UploadState.DELETING]
+    )
     async def test_only_open_uploads_advance(self, store: InfoStore, state: UploadState) -> None:
-        """A finished upload is immutable, one that is being removed stays so (I6, I12)."""
+        """A finished or rejected upload is immutable, one that is being removed stays so (I6, I12)."""
         upload = UploadInfo(id=ID, state=state, length=10)
         await store.insert(upload, durable=True)
         with pytest.raises(StaleWriter):
@@ -168,6 +183,39 @@ class InfoStoreTests:
         with pytest.raises(StaleWriter):
             await store.finish(last_step(expected=10, fence=2), durable=True)
 
+    @pytest.mark.parametrize("last", [replace(last_step(expected=10, fence=2)), refusing_step(fence=2)])
+    async def test_asking_before_the_end(self, store: InfoStore, last: Progress) -> None:
+        """An upload that has every byte waits for a hook, then is finished or rejected; neither ever again (I6)."""
+        upload = UploadInfo(id=ID, length=10, metadata="a Yg==", created_at=NOW)
+        await store.insert(upload, durable=True)
+        await store.advance(waiting_step(), durable=True)
+        assert await store.get(ID) == waiting_step().applied_to(upload)
+        await store.finish(last, durable=True)
+        after = last.applied_to(upload)
+        assert await store.get(ID) == after
+        assert (after.state, after.rejection, after.finished_at) == (last.state, last.rejection, last.finished_at)
+        for again in (last_step(expected=10, fence=3), refusing_step(fence=3), waiting_step(expected=10, fence=3)):
+            with pytest.raises(StaleWriter):
+                await store.finish(again, durable=True)
+            with pytest.raises(StaleWriter):
+                await store.advance(again, durable=True)
+        assert await store.get(ID) == after
+
+    async def test_a_finishing_upload_goes_on(self, store: InfoStore) -> None:
+        """While a hook is asked, the next writer may take over, and the one before then changes nothing (I10)."""
+        upload = UploadInfo(id=ID, length=10)
+        await store.insert(upload, durable=True)
+        await store.advance(waiting_step(), durable=True)
+        await store.advance(waiting_step(expected=10, fence=2), durable=True)
+        for stale in (last_step(expected=10), last_step(expected=9, fence=3), last_step(expected=10, fence=4)):
+            with pytest.raises(StaleWriter):
+                await store.finish(stale, durable=True)
+        assert await store.get(ID) == waiting_step(expected=10, fence=2).applied_to(upload)
+        await store.advance(replace(waiting_step(expected=10, fence=3), offset=4, synced_offset=4), durable=True)
+        found = await store.get(ID)
+        assert found is not None
+        assert found.offset == 4
+
     async def test_removal(self, store: InfoStore) -> None:
         """A removal has two steps; the second is never taken without the first (I12)."""
         await store.insert(UploadInfo(id=ID, length=10), durable=True)
@@ -186,21 +234,24 @@ class InfoStoreTests:
     async def test_list_uploads(self, store: InfoStore) -> None:
         """Listing goes through all uploads in the order of their ids, page by page, filtered by state."""
         states = list(UploadState)
-        uploads = [UploadInfo(id=f"{n:03}", state=states[n % 4], length=n) for n in range(25)]
+        uploads = [UploadInfo(id=f"{n:03}", state=states[n % len(states)], length=n) for n in range(25)]
         await asyncio.gather(*(store.insert(upload, durable=False) for upload in reversed(uploads)))
         assert await store.list_uploads() == uploads
         assert await store.list_uploads(after="004", limit=3) == uploads[5:8]
         assert await store.list_uploads(after="024") == []
-        for chosen in ([UploadState.FINISHED], [UploadState.DELETING, UploadState.ASSEMBLING], states):
+        rare = [UploadState.DELETING, UploadState.ASSEMBLING, UploadState.FINISHING]
+        for chosen in ([UploadState.FINISHED], rare, rare[:2], states):
             expected = [upload for upload in uploads if upload.state in chosen and upload.id > "003"]
             assert await store.list_uploads(after="003", limit=4, states=chosen) == expected[:4]
 
     async def test_list_expired(self, store: InfoStore) -> None:
-        """The sweep sees open and finished uploads whose time is over, the longest expired first (I13)."""
+        """The sweep sees uploads whose time is over unless they are busy, the longest expired first (I13)."""
         uploads = [
             UploadInfo(id="later", expires_at=NOW - 1),
             UploadInfo(id="now", expires_at=NOW),
             UploadInfo(id="first", expires_at=NOW - 5, state=UploadState.FINISHED),
+            UploadInfo(id="asking", expires_at=NOW - 4, state=UploadState.FINISHING),
+            UploadInfo(id="refused", expires_at=NOW - 3, state=UploadState.REJECTED),
             UploadInfo(id="not yet", expires_at=NOW + 0.5),
             UploadInfo(id="never"),
             UploadInfo(id="going", expires_at=NOW - 9, state=UploadState.DELETING),
@@ -208,7 +259,7 @@ class InfoStoreTests:
         ]
         for upload in uploads:
             await store.insert(upload, durable=False)
-        assert await store.list_expired(NOW, limit=10) == ["first", "later", "now"]
+        assert await store.list_expired(NOW, limit=10) == ["first", "asking", "refused", "later", "now"]
         assert await store.list_expired(NOW, limit=1) == ["first"]
 
     async def test_what_is_not_synced(self, store: InfoStore) -> None:
@@ -232,7 +283,17 @@ class InfoStoreTests:
             UploadInfo(id="done", offset=9, synced_offset=2, length=9, state=done, finished_at=NOW, expires_at=NOW),
             UploadInfo(id="final", offset=9, length=9, state=done, kind=UploadKind.FINAL, finished_at=NOW),
             UploadInfo(id="going", offset=9, length=9, state=UploadState.DELETING),
+            UploadInfo(id="in doubt", offset=9, synced_offset=2, length=9, state=UploadState.FINISHING, expires_at=NOW),
             UploadInfo(id="open", offset=5, synced_offset=2, length=10, epoch=3),
+            UploadInfo(
+                id="refused",
+                offset=9,
+                synced_offset=2,
+                length=9,
+                state=UploadState.REJECTED,
+                expires_at=NOW,
+                rejection="no",
+            ),
             UploadInfo(id="safe", offset=9, synced_offset=9, length=9, state=done, finished_at=NOW),
         ]
         for upload in uploads:
@@ -244,12 +305,17 @@ class InfoStoreTests:
             "done": (UploadState.OPEN, 2),
             "final": (UploadState.DELETING, 9),
             "going": (UploadState.DELETING, 9),
+            "in doubt": (UploadState.OPEN, 2),
             "open": (UploadState.OPEN, 2),
+            "refused": (UploadState.OPEN, 2),
             "safe": (UploadState.FINISHED, 9),
         }
         assert [await store.get(upload.id) for upload in uploads] == await store.list_uploads()
         reopened = await store.get("done")
         assert reopened == replace(uploads[0], offset=2, state=UploadState.OPEN, finished_at=None)
+        refused = await store.get("refused")
+        assert refused is not None
+        assert refused.rejection is None
 
     async def test_usage(self, store: InfoStore) -> None:
         """Open uploads and what they announced are counted, deferred lengths as nothing; others are not."""
@@ -264,11 +330,14 @@ class InfoStoreTests:
         assert usage.announced == pytest.approx(2**62 + 10)
 
     async def test_known(self, store: InfoStore) -> None:
-        """An upload is known in whatever state, so that its data is no orphan."""
+        """An upload is known in whatever state, by its id and by the key of its data, which so is no orphan."""
         for state in UploadState:
             await store.insert(UploadInfo(id=state.value, state=state), durable=False)
         names = {state.value for state in UploadState}
         assert await store.known([*names, "orphan"]) == names
+        await store.insert(UploadInfo(id="somewhere", path="project/Tom's cat.jpg"), durable=False)
+        keys = {"somewhere", "/project/Tom's cat.jpg"}
+        assert await store.known([*keys, "/somewhere", "project/Tom's cat.jpg", "/project", "/open", "/"]) == keys
         assert await store.known([]) == set()
 
     async def test_cancelled_changes_harm_nobody(self, store: InfoStore) -> None:

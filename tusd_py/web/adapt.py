@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from aiohttp import HttpVersion10, HttpVersion11, web
 
 from tusd_py.errors import InvalidFraming
+from tusd_py.models.hook import RequestInfo
 from tusd_py.protocol.messages import Reply, RequestHead
 from tusd_py.web.location import Edge, EdgePolicy, public_bases
+
+HIDDEN = frozenset({"authorization", "cookie", "proxy-authorization"})
+"""Headers that give access to something: nobody is told them unless they are named (reliability 5.2, row 58)."""
 
 
 def read_head(request: web.Request, policy: EdgePolicy, edge: Edge) -> RequestHead:
@@ -54,11 +60,27 @@ def check_framing(request: web.Request) -> None:
         raise InvalidFraming("This server speaks HTTP only")
 
 
+def describe_request(request: web.Request, hidden: Collection[str]) -> RequestInfo:
+    """Return a request as hooks and jobs are told it, without the headers whose lower-case names are hidden."""
+    peer = request.transport.get_extra_info("peername") if request.transport is not None else None
+    shown = [(name, value) for name, value in request.headers.items() if name.lower() not in hidden]
+    return RequestInfo(
+        method=request.method,
+        uri=_text(str(request.rel_url)),
+        remote_addr=f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "",
+        headers=tuple((str(name), _text(value)) for name, value in shown),
+    )
+
+
+def _text(value: str) -> str:
+    # aiohttp keeps bytes that are not UTF-8 as lone surrogates, which no JSON can hold.
+    return value if value.isascii() else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def write_reply(reply: Reply) -> web.Response:
     """Return the aiohttp response of a reply."""
-    response = web.Response(status=reply.status, reason=reply.reason, body=reply.body or None)
-    for name, value in reply.headers:
-        response.headers[name] = value
+    # As they are: a hook may want a header more than once.
+    response = web.Response(status=reply.status, reason=reply.reason, body=reply.body or None, headers=reply.headers)
     if reply.closes:
         response.force_close()
     return response

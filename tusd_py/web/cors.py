@@ -23,7 +23,7 @@ EXPOSE_HEADERS = ", ".join(
         "Location", "Upload-Offset", "Upload-Length", "Upload-Metadata", "Upload-Defer-Length", "Upload-Concat",
         "Upload-Expires", "Upload-Limit", "Tus-Version", "Tus-Resumable", "Tus-Max-Size", "Tus-Extension",
         "Tus-Checksum-Algorithm", "Upload-Complete", "Upload-Incomplete", "Upload-Draft-Interop-Version",
-        "Retry-After",
+        "Retry-After", "Link",
     )
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import logging
 import msgspec
 from aiohttp import web
 
+from tusd_py.engine.moments import Caller
 from tusd_py.engine.service import Engine
 from tusd_py.errors import (
     InternalServerError,
@@ -18,11 +19,12 @@ from tusd_py.errors import (
 )
 from tusd_py.models.limits import Limits
 from tusd_py.protocol.dialect import Dialect
-from tusd_py.protocol.intents import Append, Create, Discover, Download, Inspect, Intent, Terminate
+from tusd_py.protocol.intents import Append, Create, Describe, Discover, Download, Inspect, Intent, Terminate
 from tusd_py.protocol.messages import Reply, RequestHead
+from tusd_py.protocol.shaping import shaped
 from tusd_py.protocol.tus1 import Tus1
 from tusd_py.web import download
-from tusd_py.web.adapt import check_framing, read_head, write_reply
+from tusd_py.web.adapt import HIDDEN, check_framing, describe_request, read_head, write_reply
 from tusd_py.web.body import RequestBody
 from tusd_py.web.cors import Cors, CorsPolicy
 from tusd_py.web.location import EdgePolicy, find_edge, location_of, own_origins
@@ -41,6 +43,8 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds without a byte, in or out, after which a transfer is ended."""
     data_plane_from: int | None = 256 * 1024
     """Bytes that must be left of a body for its socket to be given to the store; None = read every body here."""
+    tell_headers: tuple[str, ...] = ()
+    """Headers with credentials that hooks and jobs are told all the same."""
     max_upload_rate: int | None = None
     """Bytes a second that are taken from one body; None = as they come."""
 
@@ -54,6 +58,7 @@ class Mount:
         self._limits = options.limits
         self._dialect: Dialect = Tus1(options.limits)
         self._cors = Cors(options.cors)
+        self._hidden = HIDDEN - {name.lower() for name in options.tell_headers}
         self._detach_from = options.data_plane_from if can_detach() else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -77,7 +82,7 @@ class Mount:
                 if isinstance(intent, Download):
                     return await self._download(request, intent, cors)
                 location = location_of(self._options.edge, edge, head.base_paths[0], "")
-                reply = await self._answer(intent, body, location)
+                reply = await self._answer(intent, body, self._caller(request), location)
             except TusError as error:
                 reply = self._dialect.refused(error, head)
             except ConnectionError:
@@ -104,22 +109,30 @@ class Mount:
                 raise UploadNotFound from None
             raise
 
-    async def _answer(self, intent: Intent, body: RequestBody, location: str) -> Reply:
+    async def _answer(self, intent: Intent, body: RequestBody, caller: Caller, location: str) -> Reply:
         engine, dialect = self._engine, self._dialect
         match intent:
             case Append():
-                return dialect.appended(await engine.append(intent, body, self._limits))
+                upload = await engine.append(intent, body, self._limits, caller)
+                return shaped(dialect.appended(upload, location + upload.id), caller.reply)
             case Inspect():
-                return dialect.inspected(await engine.inspect(intent.upload_id))
+                upload = await engine.inspect(intent.upload_id)
+                return dialect.inspected(upload, location + upload.id)
             case Create():
-                upload = await engine.create(intent, body, self._limits)
-                return dialect.created(intent, upload, location + upload.id)
+                upload = await engine.create(intent, body, self._limits, caller)
+                return shaped(dialect.created(intent, upload, location + upload.id), caller.reply)
             case Terminate():
-                await engine.terminate(intent.upload_id)
-                return dialect.terminated()
+                await engine.terminate(intent.upload_id, caller)
+                return shaped(dialect.terminated(), caller.reply)
             case Discover():
                 return dialect.discovered()
+            case Describe():
+                return dialect.described(*await engine.describe(intent.upload_id))
         raise AssertionError(f"no answer to {intent!r}")  # pragma: no cover
+
+    def _caller(self, request: web.Request) -> Caller:
+        # Most have no hooks and no jobs, and need not pay for them.
+        return Caller(describe_request(request, self._hidden) if self._engine.tells else None)
 
     async def _download(self, request: web.Request, intent: Download, cors: dict[str, str]) -> web.StreamResponse:
         upload, reader = await self._engine.open_download(intent.upload_id)

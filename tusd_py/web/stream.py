@@ -1,6 +1,6 @@
 """What aiohttp knows of a body and does not offer.
 
-1. What is buffered right now, without waiting, without joining it into a new object, and also after the connection
+1. What is buffered right now, without waiting, without joining it (but for crumbs), and also after the connection
    was reset: `readany()` raises then and leaves bytes behind that a client believes delivered (CORE-BODY-05).
 2. Being readable again after somebody was woken by an exception, so that aiohttp can read the rest of a refused body
    away and the client gets to see the answer.
@@ -28,15 +28,24 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 FIRST_READ = 64 * 1024
 """Bytes that a connection of our own server takes at once before anybody knows what they are."""
+MANY = 64
+"""Buffers at a time that are worth a look at their size."""
+TINY = 1024
+"""Bytes of a buffer whose copy is cheaper than a place of its own in everything that is done with it."""
 
 
 def take_buffered(content: StreamReader) -> list[bytes]:
     """Return the buffers that have arrived, in order, and let the transport go on when it had to stop.
 
-    The number of bytes is bounded by the reader's high-water mark plus one read of the socket.
+    They are the very objects that arrived, unless they are `MANY` or more and on average smaller than `TINY`: then they
+    are joined. The number of bytes is bounded by the reader's high-water mark plus one read of the socket.
     """
     # Only what is there now: taking may resume the transport, and a fast client must not keep us here.
-    return [content._read_nowait_chunk(-1) for _ in range(len(content._buffer))]
+    buffers = [content._read_nowait_chunk(-1) for _ in range(len(content._buffer))]
+    # A client that sends chunks of a byte pays little for each; we must not keep a hundred times as much (I19).
+    if len(buffers) >= MANY and sum(map(len, buffers)) < len(buffers) * TINY:
+        return [b"".join(buffers)]
+    return buffers
 
 
 def revive(content: StreamReader, reason: BaseException) -> None:

@@ -24,7 +24,7 @@ from tests.support.servers import Target, running
 from tests.support.state import holdings
 from tests.support.waiting import until
 from tests.support.wire import Wire
-from tusd_py import assembly
+from tusd_py.assembly import service
 from tusd_py.engine.context import Context
 from tusd_py.engine.expire import CLOCK_JUMP, Sweeper
 from tusd_py.engine.settle import settle
@@ -116,7 +116,7 @@ class World:
         """Start a service; what clients know of uploads goes on with it."""
         number = next(self._numbers)
         app = web.Application()
-        with mock.patch.object(assembly, "SystemClock", return_value=self.clock):
+        with mock.patch.object(service, "SystemClock", return_value=self.clock):
             tus = tusd_py.setup(
                 app, "/files", data_dir=self.data_dir, expire_after=EXPIRE, sweep_interval=NEVER, **self.settings
             )

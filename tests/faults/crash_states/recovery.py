@@ -13,7 +13,8 @@ from pathlib import Path
 
 from tests.faults.crash_states.simfs import lay_out
 from tests.faults.crash_states.states import Recording, State
-from tests.faults.crash_states.workloads import Request, Upload
+from tests.faults.crash_states.story import Request, Upload
+from tests.faults.lives import ENDED, NOTE
 from tusd_py.assembly import build
 from tusd_py.datadir import open_data_dir
 from tusd_py.errors import StartupError
@@ -38,11 +39,12 @@ class Found:
     """What a server has after its start."""
 
     rows: dict[str, Row]
-    jobs: set[str]
+    jobs: dict[str, str]
+    """By key, the states of all jobs."""
     files: dict[str, bytes]
 
     @property
-    def served(self) -> tuple[dict[str, Row], set[str], dict[str, bytes]]:
+    def served(self) -> tuple[dict[str, Row], dict[str, str], dict[str, bytes]]:
         """What must not change by another start: bytes beyond the offset do not count."""
         bytes_of = {name: self.files.get(name, b"")[: row.offset] for name, row in self.rows.items()}
         return self.rows, self.jobs, bytes_of
@@ -103,7 +105,7 @@ def look(data_dir: Path) -> Found:
     """Read what is there, past the server."""
     with contextlib.closing(sqlite3.connect(f"file:{data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
         rows = db.execute("select id, kind, state, offset, length from uploads").fetchall()
-        jobs = {row[0] for row in db.execute("select upload_id from jobs")}
+        jobs = dict(db.execute("select upload_id || ':' || task, state from jobs").fetchall())
     files = {path.name: path.read_bytes() for path in (data_dir / "uploads").glob("*/*")}
     return Found({row[0]: Row(*row[1:]) for row in rows}, jobs, files)
 
@@ -114,6 +116,7 @@ def judge(recording: Recording, state: State, found: Found) -> Iterator[str]:
         yield from _kept(recording, state, found, upload)
     for upload_id in found.rows:
         yield from _sound(recording, state, found, upload_id)
+    yield from _done(state, found)
 
 
 def promised(recording: Recording, state: State, upload: Upload) -> Promise:
@@ -147,12 +150,20 @@ def _kept(recording: Recording, state: State, found: Found, upload: Upload) -> I
     row = found.rows.get(upload.id)
     if promise.gone and (row is not None or upload.id in found.files):
         yield f"I12: {upload.key} was deleted and is there: {row}"
+    went = row is None and (promise.exists or promise.gone)
+    if went and _is_told(recording, upload) and f"{upload.id}:{ENDED}" not in found.jobs:
+        yield f"I14: {upload.key} is gone, and nobody is told of it"
     if promise.may_be_gone or not promise.exists:
         return
     if row is None:
         yield f"I1: {upload.key} is gone, promised were {promise.offset} bytes"
     elif row.offset < promise.offset:
         yield f"I1: {upload.key} has {row.offset} bytes of {promise.offset}"
+
+
+def _is_told(recording: Recording, upload: Upload) -> bool:
+    asked = (request.deletes and request.key == upload.key for request in recording.story.requests)
+    return "tells_ends" in recording.workload.settings and any(asked)
 
 
 def _sound(recording: Recording, state: State, found: Found, upload_id: str) -> Iterator[str]:
@@ -174,8 +185,23 @@ def _sound(recording: Recording, state: State, found: Found, upload_id: str) -> 
     if row.state == "finished":
         if not row.offset == row.length == len(data):
             yield f"I6: {name} is finished with {len(data)} bytes: {row}"
-        if row.kind != "partial" and upload_id not in found.jobs | state.moment.noted:
+        if row.kind != "partial" and f"{upload_id}:{NOTE}" not in found.jobs:
             yield f"I14: {name} is finished and has no job"
+        if upload is not None and upload.refused:
+            yield f"I6: {name} was refused and is finished"
+
+
+def _done(state: State, found: Found) -> Iterator[str]:
+    """Look at the jobs: they come with the fact that they are for, and stay when they are done."""
+    for key, job in found.jobs.items():
+        upload_id, task = key.split(":")
+        row = found.rows.get(upload_id)
+        if job == "completed" and key not in state.moment.noted:
+            yield f"I14: the job {key} is completed and was never begun"
+        if task == ENDED and row is not None:
+            yield f"I14: the end of {upload_id} is told, and it is there: {row}"
+        if task == NOTE and (row is None or row.state != "finished"):
+            yield f"I14: there is a job {key} for {row}"
 
 
 def _may_lack_its_file(recording: Recording, state: State, row: Row) -> bool:

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from tests.faults.crash_states import tracing
 from tests.faults.crash_states.simfs import Change, Directory, Fate, Names, SimFs
+from tests.faults.crash_states.story import Story
 from tests.faults.crash_states.tracing import Answered, Call, Connection, Tracer
-from tests.faults.crash_states.workloads import Story, Workload, tell
+from tests.faults.crash_states.workloads import Workload, tell
 from tests.faults.lives import LAG, Lives
 
 MOST = 256
@@ -51,7 +52,7 @@ class Moment:
     answered: set[Connection] = field(default_factory=set)
     """The connections to which an answer had begun to go."""
     noted: set[str] = field(default_factory=set)
-    """The uploads whose job had begun."""
+    """The keys of the jobs that had begun."""
     told: bool = False
     """Whether it is one of those after which something was promised."""
     begun: bool = False
@@ -142,7 +143,7 @@ def moments(recording: Recording) -> Iterator[Moment]:
         if isinstance(told, Answered):
             moment.answered.add(told.connection)
         elif isinstance(told, bytes):
-            moment.noted.add(told.split()[0].decode())
+            moment.noted.add(told.split()[1].decode())
         elif not ended and call.name == "pwrite64" and call.path(0) == str(story.data_dir / "lock"):
             moment.life += 1
         uploads = tracer.fs.find("data/uploads")
@@ -240,7 +241,7 @@ def _differs(recording: Recording) -> set[str]:
     real = {
         str(path.relative_to(place)): None if path.is_dir() else path.read_bytes()
         for path in place.rglob("*")
-        if not path.name.endswith("-shm")
+        if not path.name.endswith("-shm") and not path.is_socket()
     }
     # Nobody knows what a call has done in which the process died. Of the ballast only the size is in a trace.
     unknown = {call.path(0) for call, ended in recording.calls if not ended and call.result is None}

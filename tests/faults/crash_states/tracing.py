@@ -171,8 +171,8 @@ class Tracer:
 
     def _inside(self, path: str) -> str | None:
         """Return a path as the simulated file system has it; None if it does not matter."""
-        # The index of the log is memory that processes share; no recovery reads it.
-        if not path.startswith(self._place) or path.endswith("-shm") or "(deleted)" in path:
+        # The index of the log is memory that processes share, and a socket holds nothing: no recovery reads them.
+        if not path.startswith(self._place) or path.endswith(("-shm", "/control.sock")) or "(deleted)" in path:
             return None
         return path.removeprefix(self._place)
 

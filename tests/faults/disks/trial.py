@@ -153,9 +153,9 @@ class Trial(Actor):
             assert (await self.get(key)).status == 200, key
 
     async def has_no_jobs(self) -> bool:
-        """Whether every job is done, and known to be."""
+        """Whether every job has come to its end, and is known to have."""
         with closing(sqlite3.connect(f"file:{self.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
-            return bool(db.execute("select count(*) from jobs").fetchone() == (0,))
+            return bool(db.execute("select count(*) from jobs where ended_at is null").fetchone() == (0,))
 
     async def judged(self, figures: Figures, subject: str, *, failing_disk: bool = False) -> None:
         """Finish all uploads, end the server, count everything; whatever was broken fails the test.

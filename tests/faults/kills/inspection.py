@@ -16,11 +16,12 @@ from typing import Any
 from tests.faults.check import counted
 from tests.faults.figures import OF_VIOLATIONS, Figures
 from tests.faults.kills.survivors import Survivors, Upload, survivors
-from tests.faults.lives import Life, Lives, lives, read_jobs
+from tests.faults.lives import NOTE, Life, Lives, lives, read_jobs
 from tests.faults.oracle.checker import Facts, Kind, Violation, check, check_jobs
 from tests.faults.oracle.history import Event, History, by_upload
 from tests.faults.oracle.model import GONE
 from tests.faults.oracle.rollback import cut_back
+from tests.faults.oracle.rows import check_rows, read_rows
 from tests.support.waiting import until
 
 KEPT = 2
@@ -59,8 +60,11 @@ class Inspection:
         for upload in list(self._them.uploads.values()):
             await self._inspect(upload, self._fallen(upload, logs[upload.key]), ran, cut)
 
-    async def jobs_ran(self, *, timeout: float = 20) -> None:
-        """Every finished upload has a job that ran, or runs soon (I14)."""
+    async def jobs_ran(self, *, timeout: float = 20, rows_in: Path | None = None) -> None:
+        """Every finished upload has a job that ran, or runs soon (I14).
+
+        Where no power went, the rows of the jobs in a data directory have to say so as well.
+        """
         owed = {
             name for name, upload in self._owed.items() if not upload.removed or upload.key not in self._them.uploads
         }
@@ -70,7 +74,10 @@ class Inspection:
 
         with contextlib.suppress(TimeoutError):
             await until(all_noted, timeout=timeout)
-        self.violations += check_jobs(owed, [job for job in read_jobs(self._jobs) if job.upload in owed])
+        noted = [job for job in read_jobs(self._jobs) if job.upload in owed]
+        self.violations += check_jobs(owed, noted)
+        if rows_in is not None:
+            self.violations += check_rows(owed, read_rows(rows_in), noted, NOTE)
 
     def figures(self) -> Figures:
         """Count what the clients did, and what was found."""

@@ -77,7 +77,7 @@ async def _check(it: Batch, seed: str, figures: Figures) -> None:
     await it.them.quiet()
     life = await it.begin(figures)
     await it.inspection.everything()
-    await it.inspection.jobs_ran()
+    await it.inspection.jobs_ran(rows_in=it.data_dir)
     assert await life.end() == 0
     figures.merge(it.inspection.figures())
     figures.sample("loop_lag_p99_ms", lag_quantile(it.lives.lag), of="kills")

@@ -20,7 +20,7 @@ from tests.faults.oracle.model import GONE, REFUSED
 from tests.faults.oracle.payload import ZEROS, agreement, describe
 from tests.faults.oracle.timeline import Seen, Writing, first_unreachable
 
-Kind = Literal["lost", "corrupt", "zeros", "regression", "overlap", "undead", "job_missing", "job_twice"]
+Kind = Literal["lost", "corrupt", "zeros", "regression", "overlap", "undead", "job_missing", "job_twice", "job_early"]
 
 
 @dataclass(frozen=True)

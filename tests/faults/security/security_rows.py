@@ -4,6 +4,8 @@ from __future__ import annotations
 
 ALL = [*(str(number) for number in range(1, 61)), "23b"]
 
+_HERE = "tests/faults/security/test_hook_security.py"
+
 ELSEWHERE = {
     "2": "tests/web/test_files_on_disk.py::test_largest_length",
     "6": "tests/web/test_body_chunked.py::test_too_long",
@@ -14,7 +16,8 @@ ELSEWHERE = {
     "19": "tests/web/test_files_on_disk.py::test_unsafe_data_dir",
     "20": "tests/web/test_files_on_disk.py::test_modes",
     "21": "tests/faults/security/test_security_load.py::test_ids",
-    "22": "tests/web/test_core_ids.py::test_clients_do_not_choose_ids",
+    "22": "tests/web/test_core_ids.py::test_clients_do_not_choose_ids tests/web/test_hooks_create.py::test_fails"
+    " tests/web/test_hooks_create.py::test_id_is_taken tests/web/test_hooks_create.py::test_path_is_taken",
     "23": "tests/web/test_creation_metadata.py::test_odd_metadata_where_it_is_strict",
     "24": "tests/web/test_creation_metadata.py::test_metadata_of_any_bytes",
     "25": "tests/web/test_download_names.py::test_names",
@@ -30,15 +33,23 @@ ELSEWHERE = {
     "50": "tests/web/test_open_limits.py::test_too_many_at_once",
     "51": "tests/faults/security/test_security_load.py::test_announced_terabytes",
     "52": "tests/stores/test_full_disk.py::test_removal_on_a_full_disk",
+    "54": f"{_HERE}::test_hostile_metadata",
+    "55": f"{_HERE}::test_hostile_answers {_HERE}::test_redirects {_HERE}::test_no_tls {_HERE}::test_headers_of_others"
+    " tests/hooks/test_http_nasty.py::test_an_unknown_certificate_is_a_failure",
+    "56": "tests/hooks/test_http_nasty.py::test_public_only_does_not_connect_inside"
+    " tests/hooks/test_http_nasty.py::test_public_only_looks_at_the_address_that_is_connected_to",
+    "57": f"{_HERE}::test_hostile_programs {_HERE}::test_hostile_hooks",
+    "58": f"{_HERE}::test_secrets tests/settings/test_processing.py::test_settings_as_text_hide_secrets",
+    "59": "tests/hooks/test_http.py::test_every_try_is_signed_anew"
+    " tests/hooks/test_signature.py::test_signature_holds_within_the_window",
 }
+"""By row, the tests with spaces between."""
 
 _TENANTS = "there are no tenants"
 _TOKENS = "there is no authentication: a host application has its own"
-_HOOKS = "there are no hooks yet, only functions of the host application"
 _PAGES = "there is no dashboard and no admin API yet"
 
 NOT_YET = {
-    "22": f"an id that a hook returns: {_HOOKS}",
     "28": f"uploads of others: {_TENANTS}",
     "31": _TOKENS,
     "32": _TENANTS,
@@ -53,12 +64,7 @@ NOT_YET = {
     "49": "there is no limit of connections yet; a proxy can have one",
     "50": f"per tenant: {_TENANTS}; there is no reserve of inodes yet",
     "53": f"JSON: {_PAGES}",
-    "54": _HOOKS,
-    "55": _HOOKS,
-    "56": _HOOKS,
-    "57": _HOOKS,
-    "58": f"there are no secrets: {_TOKENS}",
-    "59": _HOOKS,
+    "58": f"tokens and pages: {_TOKENS}; {_PAGES}",
     "60": "there is no address for operators yet",
 }
 """What cannot be tested, as a whole or in part, because it is not there."""

@@ -25,6 +25,10 @@ SETTINGS: dict[str, Any] = {
     "lock_timeout": "1s",
 }
 """Of the server that hears it: several commits in one body, nothing that depends on the time."""
+ASKED: dict[str, Any] = {"agrees": "yes", "tells_ends": True}
+"""Of one that asks a hook before it finishes an upload, and has a job for every upload that was removed."""
+PATIENCE = 5.0
+"""Seconds in which an upload that is finishing gets there."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,13 @@ class Teller(Actor):
         """The names of the uploads that have jobs in the end."""
         keys = [*(part.key for part in PARTS if not part.deleted and not part.partial), FINAL]
         return [self.urls[key].rpartition("/")[2] for key in keys if key in self.urls]
+
+    @property
+    def ended(self) -> list[str]:
+        """The names of the uploads that were removed for sure."""
+        gone = [event.upload for event in self.log.events() if event.op == "delete" and event.status == 204]
+        gone += [part.key for part in PARTS if part.deleted and self.deleted]
+        return list(dict.fromkeys(self.urls[key].rpartition("/")[2] for key in gone))
 
     def move(self, url: str) -> None:
         """Go on with another life of the server."""
@@ -127,11 +138,18 @@ class Teller(Actor):
     async def _find(self, part: Part) -> int | None:
         """Return the offset of an upload, which is made if it is not there."""
         if part.key in self.urls:
-            return (await self.head(part.key)).offset
+            return await self._settled(part.key)
         made = await self._make(part)
         if made.status != 201:
             return None
         return made.offset or 0
+
+    async def _settled(self, key: str) -> int | None:
+        """Return the offset of an upload, when it is not just being finished."""
+        ends = asyncio.get_running_loop().time() + PATIENCE
+        while (seen := await self.head(key)).status == 423 and asyncio.get_running_loop().time() < ends:
+            await asyncio.sleep(0.05)
+        return seen.offset
 
     async def _fill(self, key: str, at: int, ends: Sequence[int]) -> bool:
         for end in ends:

@@ -8,14 +8,15 @@ import itertools
 import json
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.faults.check import summary
 from tests.faults.figures import OF_VIOLATIONS, Figures
-from tests.faults.lives import Dead, Life, Lives, read_jobs
-from tests.faults.oracle.checker import check_jobs
+from tests.faults.lives import ENDED, NOTE, Dead, Life, Lives, read_jobs
+from tests.faults.oracle.checker import Job, check_jobs
 from tests.faults.oracle.history import Event, History
 from tests.faults.syscalls.injection import INJECTED, Point, counted, injecting, recorded, traced
 from tests.faults.syscalls.story import FINAL, SETTINGS, Teller
@@ -40,6 +41,8 @@ class Strike:
 
     point: Point
     place: Path
+    options: Mapping[str, Any]
+    """Of its lives, beside the settings of the story."""
     log: History
     teller: Teller
     fired: bool = False
@@ -55,11 +58,11 @@ class Strike:
         return self.place / "data"
 
 
-async def record(them: Lives, place: Path) -> dict[tuple[str, str], int]:
+async def record(them: Lives, place: Path, options: Mapping[str, Any]) -> dict[tuple[str, str], int]:
     """Tell the story to a server that nothing happens to; return how many calls of each kind it makes."""
     place.mkdir()
     data_dir = place / "data"
-    life = await them.begin(data_dir, environ={VARIABLE: "{}"}, ready=False, **SETTINGS)
+    life = await them.begin(data_dir, environ={VARIABLE: "{}"}, ready=False, **SETTINGS, **options)
     log = History(place / "history.jsonl")
     try:
         async with recorded(them, life, place / "calls"):
@@ -69,11 +72,11 @@ async def record(them: Lives, place: Path) -> dict[tuple[str, str], int]:
     return counted(place / "calls", data_dir)
 
 
-async def strike(them: Lives, place: Path, point: Point) -> Strike:
+async def strike(them: Lives, place: Path, point: Point, options: Mapping[str, Any]) -> Strike:
     """Let a fault happen, go on in another life until the story has come true, and judge both lives."""
     place.mkdir()
     log = History(place / "history.jsonl")
-    it = Strike(point, place, log, Teller("", log, writers=itertools.count(1), timeout=10))
+    it = Strike(point, place, options, log, Teller("", log, writers=itertools.count(1), timeout=10))
     try:
         async with _struck(them, it) as life:
             await _first_life(it, them, life)
@@ -94,7 +97,7 @@ async def _struck(them: Lives, it: Strike) -> AsyncIterator[Life]:
     fired, point = it.place / "fired", it.point
     harm = {"call": point.call, "number": point.number, "fault": point.fault, "fired": str(fired)}
     order = {VARIABLE: json.dumps({} if point.fault in INJECTED else harm)}
-    life = await them.begin(it.data_dir, environ=order, ready=False, **SETTINGS)
+    life = await them.begin(it.data_dir, environ=order, ready=False, **SETTINGS, **it.options)
     if point.fault in INJECTED:
         async with traced(life, fired, *injecting(it.data_dir, point)):
             yield life
@@ -162,7 +165,7 @@ async def _works(it: Strike, when: str) -> None:
 async def _second_life(it: Strike, them: Lives) -> None:
     """Another process, to which nothing happens, has all of it, runs the jobs and ends as asked to."""
     try:
-        life = await them.begin(it.data_dir, **SETTINGS)
+        life = await them.begin(it.data_dir, **SETTINGS, **it.options)
     except Dead as refusal:
         it.find(f"does not start again: {refusal}")
         return
@@ -171,13 +174,23 @@ async def _second_life(it: Strike, them: Lives) -> None:
     jobs = jobs_of(it.data_dir)
 
     async def have_run() -> bool:
-        return set(it.teller.owed) <= {job.upload for job in read_jobs(jobs)}
+        return _wanted(it) <= {(job.upload, _task(job)) for job in read_jobs(jobs)}
 
     with contextlib.suppress(TimeoutError):
         await until(have_run)
     if (code := await life.end()) != 0:
         it.find(f"the next life ended with {code}")
     _read_stderr(it, life)
+
+
+def _wanted(it: Strike) -> set[tuple[str, str]]:
+    """Return the jobs that must have been done in the end."""
+    ended = it.teller.ended if it.options else []
+    return {(upload, NOTE) for upload in it.teller.owed} | {(upload, ENDED) for upload in ended}
+
+
+def _task(job: Job) -> str:
+    return job.event_id.partition(":")[2]
 
 
 def _read_stderr(it: Strike, life: Life) -> None:
@@ -213,7 +226,10 @@ def _judge(it: Strike) -> None:
     # The bytes of a concatenation are named after its parts.
     report = summary(events, {key: body for key, body in teller.bodies.items() if key != FINAL})
     jobs = read_jobs(jobs_of(it.data_dir))
-    its_own = [*teller.wrongly_joined(), *check_jobs(teller.owed, [job for job in jobs if job.upload in teller.owed])]
+    its_own = teller.wrongly_joined()
+    for task in (NOTE, ENDED):
+        wanted = {upload for upload, its in _wanted(it) if its == task}
+        its_own += check_jobs(wanted, [job for job in jobs if job.upload in wanted and _task(job) == task])
     for each in its_own:
         report.figures.add(OF_VIOLATIONS[each.kind])
     for each in [*report.violations, *its_own]:

@@ -25,12 +25,16 @@ from typing import Any
 import aiosqlite.core
 
 from tests.faults import lives
-from tusd_py import assembly, server
+from tusd_py import server
+from tusd_py.assembly import service
+from tusd_py.engine import finishing
 from tusd_py.stores.file import FileDataStore
 
 VARIABLE = "SWEPT"
 """A life that has it waits until it is traced; what it holds is JSON: `call`, `number`, `fault` and `fired`, or {}."""
 SHARDS = ("00", "01")
+ASKED_AGAIN = 0.1
+"""Seconds until a life goes on with an upload whose end could not be stored."""
 
 _plain: Mapping[str, Callable[..., int]] = {"splice": os.splice, "copy_file_range": os.copy_file_range}
 _pwritev, _fdatasync = os.pwritev, os.fdatasync
@@ -144,10 +148,11 @@ class Harm:
 def _begin(order: Mapping[str, Any]) -> None:
     """Be a life, a swept one if it is to be; its jobs are noted beside its data, and not among those of others."""
     order = {**order, "jobs": str(jobs_of(Path(order["settings"]["data_dir"])))}
+    finishing.FIRST_DELAY = ASKED_AGAIN
     if VARIABLE in order["environ"]:
         numbers = itertools.count()
         secrets.token_hex = lambda nbytes=None: name(next(numbers))
-        assembly.FileDataStore = functools.partial(FileDataStore, threads=1)  # type: ignore[assignment,attr-defined]
+        service.FileDataStore = functools.partial(FileDataStore, threads=1)  # type: ignore[assignment,attr-defined]
         aiosqlite.core.Thread = Lent  # type: ignore[assignment,attr-defined]
         server.run = functools.partial(_run, server.run)
         if harm := json.loads(order["environ"][VARIABLE]):

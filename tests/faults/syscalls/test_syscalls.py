@@ -7,15 +7,16 @@ import os
 import random
 import shutil
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.lives import Lives, lives
 from tests.faults.syscalls.injection import Point, has_strace, points
+from tests.faults.syscalls.story import ASKED
 from tests.faults.syscalls.sweep import Strike, record, strike
 
 AT_ONCE = 2
@@ -31,12 +32,19 @@ async def them(tmp_path: Path, not_run: Callable[[str, str], NoReturn]) -> Async
 
 
 @pytest.mark.timeout(3600)
+@pytest.mark.parametrize("options", [{}, ASKED], ids=["plain", "with hooks"])
 async def test_every_call_fails_once(
-    them: Lives, tmp_path: Path, figures: Figures, seeds: list[int], volume_of: Callable[[str], int]
+    options: Mapping[str, Any],
+    them: Lives,
+    *,
+    tmp_path: Path,
+    figures: Figures,
+    seeds: list[int],
+    volume_of: Callable[[str], int],
 ) -> None:
     """Whichever call fails, however: what was acknowledged is there, the rest can be repeated (I1, I5, I8, I9, I14)."""
-    every = points(await record(them, tmp_path / "recorded"))
-    count = -(-volume_of("T4") // len(seeds))
+    every = points(await record(them, tmp_path / "recorded", options))
+    count = -(-volume_of("T4") // (2 * len(seeds)))
     chosen = list(dict.fromkeys(point for seed in seeds for point in choose(every, count, random.Random(seed))))
     if only := os.environ.get("POINT"):
         chosen = [Point.parse(only)]
@@ -44,7 +52,7 @@ async def test_every_call_fails_once(
 
     async def take_turn(number: int, point: Point) -> Strike:
         async with turns:
-            it = await strike(them, tmp_path / str(number), point)
+            it = await strike(them, tmp_path / str(number), point, options)
         if not it.found:
             shutil.rmtree(it.place)
         return it

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from tusd_py.errors import StartupError, StoreError
+from tusd_py.errors import StartupError, StoreBusy, StoreError
 from tusd_py.stores.sqlite import schema
 from tusd_py.stores.sqlite.health import check_file, unusable
 from tusd_py.stores.sqlite.queries import QUERIES
@@ -21,13 +21,15 @@ log = logging.getLogger(__name__)
 
 BUSY_TIMEOUT = 5.0
 """Seconds to wait for another process, somebody's `sqlite3` shell, say."""
+READ_TIMEOUT = 5.0
+"""Seconds to wait for a disk that stands still, before a request is answered and before the reader is left alone."""
 WAL_LIMIT = 16 * 1024 * 1024
 """Bytes to which the write-ahead log is cut back after a burst."""
 
 OLDEST_SQLITE = (3, 38, 0)
 """Knows STRICT tables, RETURNING and `->>`."""
 
-Parameters = dict[str, str | int | float]
+Parameters = dict[str, str | int | float | None]
 
 
 class Database:
@@ -42,6 +44,8 @@ class Database:
         self._data_root = data_root
         self._writer: aiosqlite.Connection | None = None
         self._reader: aiosqlite.Connection | None = None
+        self._late: asyncio.Task[None] | None = None
+        """Runs while the reader still has to get over what nobody waits for any more."""
         self._synchronous = ""
 
     async def open(self) -> None:
@@ -64,21 +68,48 @@ class Database:
             raise
 
     async def close(self) -> None:
-        """Close both connections, the writer last: it is the one that may empty the log. Safe to call twice."""
+        """Close both connections, the writer last: it is the one that may empty the log. Safe to call twice.
+
+        A reader that hangs in the disk is left alone after a while; it closes itself when the disk goes on.
+        """
+        if self._late is not None:
+            await asyncio.wait([self._late], timeout=READ_TIMEOUT)
         reader, self._reader = self._reader, None
-        if reader is not None:
+        if reader is not None and self._late is not None:
+            self._late.cancel()
+            reader.stop()
+        elif reader is not None:
             with suppress(sqlite3.Error):
                 await reader.close()
         await self.drop_writer()
 
     async def read(self, name: str, parameters: Parameters) -> list[sqlite3.Row]:
-        """Run a reading statement. Raises `StoreError`."""
+        """Run a reading statement, however long that takes. Raises `StoreError`."""
         if self._reader is None:
             raise StoreError("The info store is not open")
         try:
             return list(await self._reader.execute_fetchall(QUERIES[name], parameters))
         except sqlite3.Error as error:
             raise _unreadable(error) from error
+
+    async def read_in_time(self, name: str, parameters: Parameters) -> list[sqlite3.Row]:
+        """As `read`, for a request, which is not to wait for ever: raises `StoreBusy` after `READ_TIMEOUT`.
+
+        Cancel-safe. What is given up is still read, for nobody; until then nothing more is asked of the reader here, so
+        that what waits in its thread is never more than the requests that wait.
+        """
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                while self._late is not None:
+                    await asyncio.wait([self._late])
+                return await self.read(name, parameters)
+        except TimeoutError:
+            self._give_up()
+            log.error("reading the database takes more than %g s", READ_TIMEOUT, extra={"action": "read_failed"})  # noqa: TRY400 - where it waits says nothing
+            raise StoreBusy from None
+        except asyncio.CancelledError:
+            self._give_up()
+            raise
 
     async def writer(self, *, durable: bool) -> aiosqlite.Connection:
         """Return the connection that writes, ready for a transaction that is `durable` or not.
@@ -120,6 +151,17 @@ class Database:
         rows = list(await writer.execute_fetchall("pragma wal_checkpoint(truncate)"))
         if rows[0][0]:
             raise sqlite3.OperationalError("the log is in use")
+
+    def _give_up(self) -> None:
+        if self._late is None and self._reader is not None:
+            self._late = asyncio.create_task(self._catch_up(self._reader), name="tusd-py late reads")
+
+    async def _catch_up(self, reader: aiosqlite.Connection) -> None:
+        try:
+            # The thread takes one statement after the other, and this one asks for nothing.
+            await reader.execute_fetchall("select 1")
+        finally:
+            self._late = None
 
     async def _prepare(self) -> None:
         migrations = schema.load_migrations()

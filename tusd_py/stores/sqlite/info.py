@@ -20,10 +20,10 @@ from tusd_py.stores.sqlite.boot import current_boot_id, fall_back, settle_boot
 from tusd_py.stores.sqlite.commits import Change, Commits
 from tusd_py.stores.sqlite.database import Database, Parameters, first_column
 from tusd_py.stores.sqlite.health import unusable
-from tusd_py.stores.sqlite.jobs import SqliteJobStore
+from tusd_py.stores.sqlite.jobs import SqliteJobStore, as_json
 from tusd_py.stores.sqlite.recent import After, Recent
 
-_RARE = frozenset({UploadState.ASSEMBLING, UploadState.DELETING})
+_RARE = frozenset({UploadState.ASSEMBLING, UploadState.FINISHING, UploadState.DELETING})
 _parts = msgspec.json.Decoder(tuple[str, ...])
 
 
@@ -110,19 +110,18 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
             raise UploadExists
 
     async def get(self, upload_id: str) -> UploadInfo | None:
-        """Return what is known of an upload, as the last commit left it."""
+        """Return what is known of an upload, as the last commit left it. Raises `StoreBusy` on a disk that hangs."""
         if (upload := self._recent.get(upload_id)) is not None:
             return upload
         token = self._recent.begin_read(upload_id)
         try:
-            upload = await self._stored(upload_id)
+            upload = _first(await self._database.read_in_time("get_upload", {"id": upload_id}))
         finally:
             self._recent.end_read(upload_id, token, upload)
         return upload
 
     async def _stored(self, upload_id: str) -> UploadInfo | None:
-        rows = await self._database.read("get_upload", {"id": upload_id})
-        return _upload(rows[0]) if rows else None
+        return _first(await self._database.read("get_upload", {"id": upload_id}))
 
     async def advance(self, progress: Progress, *, durable: bool) -> None:
         """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
@@ -140,10 +139,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         if not changed:
             raise StaleWriter
 
-    async def mark_deleting(self, upload_id: str, *, durable: bool) -> bool:
+    async def mark_deleting(self, upload_id: str, *, durable: bool, jobs: Sequence[Job] = ()) -> bool:
         """Make an upload unknown to clients; see `tusd_py.abc.InfoStore.mark_deleting`. Works on a full disk."""
-        step = ("mark_deleting", {"upload_id": upload_id})
-        return await self._change(upload_id, step, durable=durable, applied=_is_deleting)
+        steps = (("mark_deleting", {"upload_id": upload_id}), *(("insert_job", job) for job in jobs))
+        return await self._change(upload_id, *steps, durable=durable, applied=_is_deleting)
 
     async def delete(self, upload_id: str) -> None:
         """Forget an upload marked as deleting, and its jobs. A power cut may bring the mark back, nothing else."""
@@ -156,7 +155,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     ) -> list[UploadInfo]:
         """Return uploads in the order of their ids; see `tusd_py.abc.InfoStore.list_uploads`."""
         query = "list_unsettled" if states and _RARE.issuperset(states) else "list_uploads"
-        parameters: Parameters = {"after": after, "limit": limit, "states": _as_json(states)}
+        parameters: Parameters = {"after": after, "limit": limit, "states": as_json(states)}
         return [_upload(row) for row in await self._database.read(query, parameters)]
 
     async def list_expired(self, now: float, *, limit: int) -> list[str]:
@@ -185,13 +184,13 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         await self._commits.settle(change)
 
     async def usage(self) -> Usage:
-        """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`."""
-        row = (await self._database.read("get_usage", {}))[0]
+        """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`. Raises `StoreBusy` as `get` does."""
+        row = (await self._database.read_in_time("get_usage", {}))[0]
         return Usage(row[0], int(row[1]))
 
-    async def known(self, upload_ids: Collection[str]) -> set[str]:
-        """Return those ids that are known."""
-        return first_column(await self._database.read("known_uploads", {"ids": _as_json(upload_ids)}))
+    async def known(self, keys: Collection[str]) -> set[str]:
+        """Return those ids and keys that are known."""
+        return first_column(await self._database.read("known_uploads", {"keys": as_json(keys)}))
 
 
 def _taking(progress: Progress) -> After:
@@ -210,8 +209,8 @@ async def _fall_back(writer: aiosqlite.Connection) -> None:
     await fall_back(writer, "syncing failed", {"action": "settle_failed"})
 
 
-def _as_json(values: Collection[str]) -> str:
-    return msgspec.json.encode(list(values)).decode()
+def _first(rows: Sequence[sqlite3.Row]) -> UploadInfo | None:
+    return _upload(rows[0]) if rows else None
 
 
 def _upload(row: sqlite3.Row) -> UploadInfo:
@@ -225,8 +224,10 @@ def _upload(row: sqlite3.Row) -> UploadInfo:
         metadata=row[6],
         concat=row[7],
         parts=_parts.decode(row[8]),
-        epoch=row[9],
-        created_at=row[10],
-        expires_at=row[11],
-        finished_at=row[12],
+        path=row[9],
+        epoch=row[10],
+        created_at=row[11],
+        expires_at=row[12],
+        finished_at=row[13],
+        rejection=row[14],
     )

@@ -1,0 +1,31 @@
+"""Every extension point: what a store, a locker, a clock, a body and a hook promise to the engine.
+
+All coroutines run on one event loop. None may block it: work that can wait for a disk belongs on a thread.
+"""
+
+from tusd_py.abc.body import Body, Digest, Rest, Transfer
+from tusd_py.abc.clock import Clock
+from tusd_py.abc.data import Data, DataReader, DataStore
+from tusd_py.abc.hooks import Announcement, HookHandler, Hooks, OwedJobs
+from tusd_py.abc.info import InfoStore
+from tusd_py.abc.jobs import JobStore
+from tusd_py.abc.lock import Lock, Locker
+
+__all__ = [
+    "Announcement",
+    "Body",
+    "Clock",
+    "Data",
+    "DataReader",
+    "DataStore",
+    "Digest",
+    "HookHandler",
+    "Hooks",
+    "InfoStore",
+    "JobStore",
+    "Lock",
+    "Locker",
+    "OwedJobs",
+    "Rest",
+    "Transfer",
+]
