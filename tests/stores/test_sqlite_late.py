@@ -135,16 +135,15 @@ async def test_patient_reads(store: SqliteInfoStore, disk: Disk) -> None:
 
 async def test_closing(store: SqliteInfoStore, disk: Disk) -> None:
     """A store closes without waiting for the disk, its reader when that goes on; then it opens again (I17)."""
-    before = set(threading.enumerate())
+    reader = store._database._reader
+    assert reader is not None
     with pytest.raises(StoreBusy):
         await store.get("000")
     closing = asyncio.create_task(store.close())
     assert await asyncio.wait([closing], timeout=10) == ({closing}, set())
     assert LATE not in {task.get_name() for task in asyncio.all_tasks()}
     disk.let_go()
-    for thread in before:
-        if "connection_worker" in thread.name:
-            thread.join(5)
-            assert not thread.is_alive()
+    reader._thread.join(5)
+    assert not reader._thread.is_alive()
     await store.open()
     assert await store.get("000") == UPLOADS[0]

@@ -69,7 +69,7 @@ class Run:
             else:
                 ended = await self._attempt()
         except Exception as error:  # noqa: BLE001 - it is logged, with what becomes of the job
-            ended = self._failed(error)
+            ended = await self._in_vain() or self._failed(error)
         await self._store_end(ended)
         return ended
 
@@ -90,6 +90,14 @@ class Run:
         if upload is None:
             return "the upload is gone"
         return "" if upload.is_finished else f"the upload is {upload.state}"
+
+    async def _in_vain(self) -> Job | None:
+        """Return a job that failed as cancelled when its upload went away meanwhile: that is no failure of the task."""
+        try:
+            why = await self._obsolete()
+        except (StoreError, OSError):
+            return None
+        return steps.interrupted(self._job, self._began_at, self._clock.now(), why) if why else None
 
     async def _attempt(self) -> Job:
         work = Work(event=self._job.event, attempt=self._job.attempt, key=self._job.key, report=self._report)
