@@ -14,15 +14,13 @@ from msgspec.structs import replace
 
 from tusd_py.engine.context import Context
 from tusd_py.errors import HookFailed, HookRefusal, InvalidMetadata
-from tusd_py.models.hook import HookEvent, HookReply, Moment, RequestInfo
+from tusd_py.models.hook import NOTHING, HookEvent, HookReply, Moment, RequestInfo
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, short
 from tusd_py.protocol.metadata import check_metadata, format_metadata
 
 log = logging.getLogger(__name__)
-
-_NOTHING = HookReply()
 
 
 class Caller:
@@ -32,7 +30,7 @@ class Caller:
 
     def __init__(self, request: RequestInfo | None = None) -> None:
         self.request = request or RequestInfo()
-        self.reply = _NOTHING
+        self.reply = NOTHING
         """Status, body and headers for the answer to a request that succeeds."""
 
 
@@ -41,7 +39,7 @@ async def ask(
 ) -> HookReply:
     """Put a `pre-` event to whoever wants it. Raises `HookFailed`, and `refusal` when somebody says no."""
     if not ctx.hooks.heeds(moment):
-        return _NOTHING
+        return NOTHING
     reply = await ctx.hooks.ask(_event(ctx, moment, upload, caller))
     if reply.is_refusal:
         raise refusal(reply=reply)

@@ -84,3 +84,7 @@ class HookReply(msgspec.Struct, frozen=True, kw_only=True):
     def is_refusal(self) -> bool:
         """Whether the request must not go on."""
         return self.refuses or (self.status or 0) >= 400
+
+
+NOTHING = HookReply()
+"""What nearly every hook wants."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from tusd_py.models.hook import HookReply
+from tusd_py.models.hook import NOTHING, HookReply
 from tusd_py.protocol.messages import Reply
 
 _TEXT = ("Content-Type", "text/plain; charset=utf-8")
@@ -16,6 +16,8 @@ def shaped(reply: Reply, wanted: HookReply) -> Reply:
     A status counts only when it says the same as ours: a success stays one, and so does a refusal. Where the status is
     204 there is no body. Headers of ours give way to those of the same name.
     """
+    if wanted is NOTHING:
+        return reply
     status = reply.status
     if wanted.status is not None and (wanted.status >= 400) == (status >= 400):
         status = wanted.status
