@@ -24,7 +24,9 @@ from tusd_py.testing.data import content, fill
 
 MISSING = Stored(fault="it is missing", is_missing=True)
 UNUSABLE = Stored(fault="it is a directory")
-OPEN, FINISHED = UploadState.OPEN, UploadState.FINISHED
+OPEN, FINISHING, FINISHED, REJECTED = (
+    UploadState.OPEN, UploadState.FINISHING, UploadState.FINISHED, UploadState.REJECTED,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,13 @@ OPEN, FINISHED = UploadState.OPEN, UploadState.FINISHED
         (OPEN, MISSING, "short"),
         (OPEN, UNUSABLE, "lost"),
         (OPEN, Stored(size=5, hole=2), "hole"),
+        (FINISHING, Stored(size=5), None),
+        (FINISHING, Stored(size=4), "short"),
+        (FINISHING, MISSING, "short"),
+        (REJECTED, Stored(size=5), None),
+        (REJECTED, Stored(size=9), None),
+        (REJECTED, Stored(size=4), "lost"),
+        (REJECTED, MISSING, "lost"),
         (FINISHED, Stored(size=5), None),
         (FINISHED, Stored(size=4), "lost"),
         (FINISHED, MISSING, "lost"),

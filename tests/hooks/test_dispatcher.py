@@ -89,7 +89,7 @@ async def hooks(stops: Stops) -> AsyncIterator[Dispatcher]:
     """A dispatcher that lets all progress through."""
     dispatcher = Dispatcher(stop=stops, progress_interval=0)
     yield dispatcher
-    for handler in dispatcher.handlers:
+    for handler in dispatcher._handlers.values():
         assert isinstance(handler, Handler)
         handler.door.set()
     await dispatcher.close()
@@ -336,11 +336,13 @@ async def test_close(stops: Stops, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_names(hooks: Dispatcher) -> None:
-    """Two handlers of one name are refused: it is stored with their jobs."""
-    hooks.add(Handler("a"))
+    """Two handlers of one name are refused, and the first one stays: it is stored with their jobs."""
+    first, second = Handler("a"), Handler("a")
+    hooks.add(first)
     with pytest.raises(ValueError, match="'a' is registered already"):
-        hooks.add(Handler("a"))
-    assert [handler.name for handler in hooks.handlers] == ["a"]
+        hooks.add(second)
+    await hooks.ask(told(ASK))
+    assert (len(first.told), second.told) == (1, [])
 
 
 async def _idle() -> bool:

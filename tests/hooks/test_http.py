@@ -19,7 +19,7 @@ from aiohttp.test_utils import TestServer
 from tests.hooks.events import Attempt, event
 from tusd_py.errors import HookFailed
 from tusd_py.hooks.delivery import Letter
-from tusd_py.hooks.http import HttpHandler, HttpTask, Post, name_of
+from tusd_py.hooks.http import HttpHandler, HttpTask, Post
 from tusd_py.hooks.payload import PayloadStyle
 from tusd_py.hooks.signature import verify_signature
 from tusd_py.models.hook import HookReply, Moment, RequestInfo
@@ -207,7 +207,7 @@ async def test_headers_of_the_client_are_forwarded_only_if_named(receiver: Start
 
 
 async def test_credentials_of_the_url_are_a_header(receiver: Start, handler: Make) -> None:
-    """Row 58: they are in no name, and no error; a client cannot put its own in their place."""
+    """Row 58: they are in no error; a client cannot put its own in their place."""
     there = await receiver(web.Response(status=404))
     url = there.url.replace("http://", "http://us%40er:p%C3%A4ss@") + "?token=t0ken#x"
     request = RequestInfo(headers=(("authorization", "Bearer x"),))
@@ -215,7 +215,6 @@ async def test_credentials_of_the_url_are_a_header(receiver: Start, handler: Mak
         await ask(handler(url, post=replace(NO_WAITING, forward=["Authorization"])), request=request)
     assert ["Basic " + base64.b64encode("us@er:päss".encode()).decode()] == there.got[0].headers.getall("Authorization")
     assert "token=t0ken" == there.got[0].query_string
-    assert there.url == name_of(url)
     for said in ("".join(traceback.format_exception(caught.value)), repr(Post(url, secret="s3cret"))):
         assert not any(secret in said for secret in ("us@er", "us%40er", "p%C3", "päss", "t0ken", "s3cret"))
 

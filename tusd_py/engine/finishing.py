@@ -37,15 +37,13 @@ def finish_later(ctx: Context, upload_id: str, caller: Caller) -> None:
     ctx.finishing_more.set()
 
 
-async def remember(ctx: Context) -> int:
-    """Note at start what an earlier life left `finishing`; return how many. Raises `StoreError`."""
-    after, count = "", 0
+async def remember(ctx: Context) -> None:
+    """Note at start what an earlier life left `finishing`. Raises `StoreError`."""
+    after = ""
     while uploads := await ctx.info.list_uploads(after=after, limit=BATCH, states=(UploadState.FINISHING,)):
         after = uploads[-1].id
-        count += len(uploads)
         for upload in uploads:
             finish_later(ctx, upload.id, Caller())
-    return count
 
 
 class Finisher:

@@ -185,11 +185,13 @@ _HALF_DONE = {
 
 def _missing(upload: UploadInfo, stored: Stored) -> tuple[Kind, str] | None:
     """Return whether acknowledged bytes are gone, for which the server answers `DataLost`."""
+    # Of one that has come to its end, rejected ones too, nobody sends the bytes again.
+    goes_on = upload.state in (UploadState.OPEN, UploadState.FINISHING)
     if stored.size is None:
-        kind = Kind.SHORT if stored.is_missing and not upload.is_finished else Kind.LOST
+        kind = Kind.SHORT if stored.is_missing and goes_on else Kind.LOST
         return kind, f"its data cannot be used: {stored.fault}"
     if stored.size < upload.offset:
-        kind = Kind.LOST if upload.is_finished else Kind.SHORT
+        kind = Kind.SHORT if goes_on else Kind.LOST
         return kind, f"{stored.size} of {upload.offset} bytes are there"
     if upload.is_finished and upload.offset != upload.length:
         return Kind.LOST, f"it is called finished with {upload.offset} of {upload.length} bytes"

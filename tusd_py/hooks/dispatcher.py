@@ -49,11 +49,6 @@ class Dispatcher(Hooks):
         self._limits: dict[str, asyncio.Semaphore] = {}
         self._overflowing = False
 
-    @property
-    def handlers(self) -> tuple[HookHandler, ...]:
-        """In the order in which they are asked."""
-        return tuple(self._handlers.values())
-
     def add(self, handler: HookHandler) -> None:
         """Ask and tell one more. Raises `ValueError` when its name is taken."""
         if handler.name in self._handlers:

@@ -113,11 +113,6 @@ class HttpTask:
         await self._endpoint.close()
 
 
-def name_of(url: str) -> str:
-    """Return a URL for names, logs and people: without credentials, query and fragment, where secrets may be."""
-    return str(yarl.URL(url).with_user(None).with_query(None).with_fragment(None))
-
-
 def is_public(address: str) -> bool:
     """Whether an IP address is one that anybody on the internet can be reached at."""
     ip = ipaddress.ip_address(address.partition("%")[0])
@@ -144,7 +139,8 @@ class _Endpoint:
         if parsed.scheme not in ("http", "https") or not parsed.host:
             raise ValueError("a hook needs a URL that begins with http:// or https:// and has a host")
         self._url = parsed.with_user(None).with_fragment(None)
-        self._own: dict[str, str] = {}
+        # Once: it is read from the disk.
+        self._own = {"User-Agent": f"tusd-py/{version('tusd-py')}"}
         if parsed.user is not None:
             credentials = f"{parsed.user}:{parsed.password or ''}".encode()
             self._own["Authorization"] = f"Basic {base64.b64encode(credentials).decode('ascii')}"
@@ -200,7 +196,6 @@ class _Endpoint:
         own = {
             "Content-Type": "application/json",
             "Accept-Encoding": "identity",
-            "User-Agent": f"tusd-py/{version('tusd-py')}",
             "Hook-Name": str(event.moment),
             "Idempotency-Key": key,
             **self._own,

@@ -16,8 +16,8 @@ ELSEWHERE = {
     "19": "tests/web/test_files_on_disk.py::test_unsafe_data_dir",
     "20": "tests/web/test_files_on_disk.py::test_modes",
     "21": "tests/faults/security/test_security_load.py::test_ids",
-    "22": "tests/web/test_core_ids.py::test_clients_do_not_choose_ids tests/web/test_hooks_create.py::test_fails"
-    " tests/web/test_hooks_create.py::test_id_is_taken tests/web/test_hooks_create.py::test_path_is_taken",
+    "22": "tests/web/test_core_ids.py::test_clients_do_not_choose_ids tests/web/hooks/test_create.py::test_fails"
+    " tests/web/hooks/test_create.py::test_id_is_taken tests/web/hooks/test_create.py::test_path_is_taken",
     "23": "tests/web/test_creation_metadata.py::test_odd_metadata_where_it_is_strict",
     "24": "tests/web/test_creation_metadata.py::test_metadata_of_any_bytes",
     "25": "tests/web/test_download_names.py::test_names",

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from tests.support.client import Client
-from tests.support.hooked import PATHS, Application, Hooked, hooked, state_of
+from tests.support.hooked import Application, Hooked, hooked, state_of
 from tests.support.state import check_refusal, holdings, unchanged
 from tests.support.timed import name_of
 from tests.support.wire import Wire
 from tusd_py.models.hook import HookReply
-
-
-@pytest.fixture(params=PATHS)
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hooked]:
-    """A server whose application is asked and told everything."""
-    async with hooked(tmp_path / "data", request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
 
 
 async def made(client: Client, *, finished: bool) -> str:

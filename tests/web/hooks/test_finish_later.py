@@ -34,11 +34,6 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield server
 
 
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
-
-
 async def last(client: Client, size: int = 10) -> tuple[str, Answer]:
     """Send an upload of some bytes in two requests; return its URL and the last answer."""
     url = await client.create(size)

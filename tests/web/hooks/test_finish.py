@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.client import CT, Answer, Client
-from tests.support.hooked import LARGE, PATHS, Hooked, hooked, settles, state_of
+from tests.support.hooked import LARGE, Hooked, hooked, settles, state_of
 from tests.support.state import check_refusal, holdings, nothing_created
 from tests.support.timed import name_of
 from tests.support.waiting import until
@@ -20,18 +20,6 @@ from tusd_py.models.hook import HookReply
 FINISH = ["pre-finish", "post-finish"]
 REFUSED = HookReply(refuses=True, status=422, body="No cats", headers=(("X-Why", "cats"),))
 SHAPED = HookReply(status=200, body='{"ok":1}', headers=(("Content-Type", "application/json"), ("X-Id", "7")))
-
-
-@pytest.fixture(params=PATHS)
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hooked]:
-    """A server whose application is asked and told everything."""
-    async with hooked(tmp_path / "data", request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
 
 
 async def patched(client: Client) -> tuple[str, Answer]:

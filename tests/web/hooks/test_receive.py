@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
+from collections.abc import Awaitable
 from typing import TypeVar
 
-import aiohttp
 import pytest
 
 from tests.support.client import CT, Client
 from tests.support.client import T as TUS
-from tests.support.hooked import PATHS, Hooked, hooked, settles, state_of
+from tests.support.hooked import Hooked, settles, state_of
 from tests.support.state import holdings, unchanged
 from tests.support.timed import name_of
 from tests.support.wire import Wire
@@ -25,18 +23,6 @@ PIECE = 8 * 1024
 T = TypeVar("T")
 
 framings = pytest.mark.parametrize("framing", ["length", "chunked"])
-
-
-@pytest.fixture(params=PATHS)
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hooked]:
-    """A server whose application is asked and told everything."""
-    async with hooked(tmp_path / "data", request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
 
 
 class Sending:

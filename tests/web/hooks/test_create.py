@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.support.client import CT, Answer, Client, T, chunked
-from tests.support.hooked import LARGE, PATHS, Hooked, hooked
+from tests.support.hooked import LARGE, Hooked, hooked
 from tests.support.state import check_refusal, holdings, nothing_created, unchanged
 from tests.support.wire import Wire
 from tusd_py.models.hook import HookReply
@@ -29,18 +28,6 @@ WAYS: dict[str, tuple[dict[str, str], Body]] = {
     "with much": ({"Upload-Length": str(LARGE), **CT}, b"a" * LARGE),
     "partial": ({"Upload-Length": "5", "Upload-Concat": "partial"}, None),
 }
-
-
-@pytest.fixture(params=PATHS)
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hooked]:
-    """A server whose application is asked and told everything."""
-    async with hooked(tmp_path / "data", request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
 
 
 async def create(client: Client, way: str, **headers: str) -> Answer:

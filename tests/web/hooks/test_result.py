@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,11 @@ import pytest
 
 import tusd_py
 from tests.support.client import CT, Client, T
-from tests.support.hooked import PATHS, Hooked, hooked
+from tests.support.hooked import Hooked, hooked
 from tests.support.state import check_refusal
 from tests.support.timed import name_of
 from tests.support.waiting import until
 from tusd_py.models.hook import HookReply
-
-
-@pytest.fixture(params=PATHS)
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Hooked]:
-    """A server whose application is asked and told everything."""
-    async with hooked(tmp_path / "data", request.param) as server:
-        yield server
-
-
-@pytest.fixture
-def client(session: aiohttp.ClientSession, server: Hooked) -> Client:
-    return Client(session, server.target.url)
 
 
 async def result(client: Client, url: str) -> dict[str, Any]:
