@@ -146,6 +146,12 @@ class UploadNotFinished(TusError):
     code, status = "ERR_UPLOAD_NOT_FINISHED", 400
 
 
+class IdempotencyKeyReused(TusError):
+    """This Idempotency-Key belongs to another upload; use a new key for each upload."""
+
+    code, status = "ERR_IDEMPOTENCY_KEY_REUSED", 422
+
+
 class ModifyFinal(TusError):
     """A final upload cannot be changed."""
 

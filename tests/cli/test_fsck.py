@@ -143,6 +143,34 @@ async def test_short(left: Left, session: aiohttp.ClientSession, damage: Callabl
     await continues(left, session, offset)
 
 
+async def test_short_before_a_hook_agreed(left: Left, session: aiohttp.ClientSession) -> None:
+    """An upload that waits for a hook goes back to what is there like any unfinished one, and takes the rest. (I7)"""
+    left.sql(f"update uploads set state = 'finishing', finished_at = null where id = '{left.done}'")
+    cut(left.path(left.done))
+    assert left.fsck().found == [("short", left.done, False)]
+    ran = left.fsck("--repair")
+    assert (ran.code, ran.found) == (0, [("short", left.done, True)])
+    async with process(left.place) as server:
+        client, url = Client(session, server.url), server.url + left.done
+        assert await client.offset(url) == 50_001
+        assert (await client.patch(url, 50_001, DATA[50_001:])).status == 204
+        assert (await client.get(url)).body == DATA
+
+
+@pytest.mark.parametrize("damage", [cut, os.unlink])
+async def test_short_and_rejected(left: Left, session: aiohttp.ClientSession, damage: Callable[[Path], None]) -> None:
+    """A rejected upload is over: what is missing of it stays lost, and its client is told why, as before. (I6, I7)"""
+    left.sql(f"update uploads set state = 'rejected', rejection = 'no cats' where id = '{left.half}'")
+    damage(left.path(left.half))
+    for flags in ((), ("--repair",)):
+        ran = left.fsck(*flags)
+        assert (ran.code, ran.found) == (1, [("lost", left.half, False)])
+        assert "failed" not in ran.out
+    async with process(left.place) as server:
+        answer = await Client(session, server.url).get(server.url + left.half)
+        assert (answer.status, b"no cats" in answer.body) == (410, True)
+
+
 async def test_hole(left: Left) -> None:
     """A hole where bytes were acknowledged is named, and left to somebody who can tell what it means. (I7)"""
     for name in (left.half, left.done):
@@ -269,7 +297,8 @@ async def test_many(left: Left) -> None:
         """
         with recursive n (i) as (select 1 union all select i + 1 from n where i < 1203)
         insert into uploads
-        select printf('id-%d', i), 'single', 'open', 0, 0, 100, '', null, '[]', null, 1, 1.7e9, null, null, null
+        select printf('id-%d', i), 'single', 'open', 0, 0, 100, '', null, '[]', null, 1, 1.7e9, null, null, null,
+            null, null
         from n
         """
     )

@@ -240,8 +240,8 @@ async def test_read_only_changes_nothing(path: Path) -> None:
 
 LATER = (
     *schema.load_migrations(),
-    Migration(3, "alter table uploads add column colour text;"),
-    Migration(4, "create table colours (name text) strict;"),
+    Migration(4, "alter table uploads add column colour text;"),
+    Migration(5, "create table colours (name text) strict;"),
 )
 
 
@@ -250,23 +250,23 @@ async def test_migrates_from_every_version(path: Path) -> None:
     await make(path, "one")
     async with aiosqlite.connect(path) as db:
         await schema.migrate(db, path, LATER)
-        assert await schema.check_version(db, path, LATER) == 4
+        assert await schema.check_version(db, path, LATER) == 5
         assert list(await db.execute_fetchall("select id, colour from uploads")) == [("one", None)]
-    copy = path.with_name("uploads.sqlite3.before-v4")
+    copy = path.with_name("uploads.sqlite3.before-v5")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with closing(sqlite3.connect(copy)) as old:
-        assert old.execute("pragma user_version").fetchall() == [(2,)]
+        assert old.execute("pragma user_version").fetchall() == [(3,)]
         assert old.execute("select id from uploads").fetchall() == [("one",)]
 
 
 async def test_failed_migration(path: Path) -> None:
     """A step that fails leaves the database at the version before it (I16)."""
     await make(path, "one")
-    broken = (*LATER[:3], Migration(4, "create table half (x); insert into nowhere values (1);"))
+    broken = (*LATER[:4], Migration(5, "create table half (x); insert into nowhere values (1);"))
     async with aiosqlite.connect(path) as db:
         with pytest.raises(sqlite3.OperationalError):
             await schema.migrate(db, path, broken)
-        assert await schema.check_version(db, path, LATER) == 3
+        assert await schema.check_version(db, path, LATER) == 4
         assert list(await db.execute_fetchall("select * from sqlite_schema where name = 'half'")) == []
 
 
@@ -287,7 +287,7 @@ async def test_ready_soon_with_many_uploads(path: Path, boot_id: str) -> None:
         insert into uploads
         select
             printf('id-%d', i), 'single', iif(i % 2, 'open', 'finished'), 100, 100, 100, 'filename Zm9vLmJpbg==', null,
-            '[]', null, 1, 1.7e9, 1.8e9, null, null
+            '[]', null, 1, 1.7e9, 1.8e9, null, null, null, null
         from n
         """,
     )

@@ -25,7 +25,7 @@ MAY_SEND = {
     "Authorization", "Origin", "X-Requested-With", "X-Request-ID", "X-HTTP-Method-Override", "Content-Type",
     "Upload-Length", "Upload-Offset", "Tus-Resumable", "Upload-Metadata", "Upload-Defer-Length", "Upload-Concat",
     "Upload-Checksum", "Upload-Incomplete", "Upload-Complete", "Upload-Draft-Interop-Version", "Content-Disposition",
-    "Content-Digest", "Repr-Digest",
+    "Content-Digest", "Repr-Digest", "Idempotency-Key",
 }  # fmt: skip
 MAY_SEE = {
     "Location", "Upload-Offset", "Upload-Length", "Upload-Metadata", "Upload-Defer-Length", "Upload-Concat",

@@ -30,11 +30,18 @@ class InfoStore(ABC):
 
     @abstractmethod
     async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
-        """Add an upload, with the jobs of one that is born finished. Raises `UploadExists`."""
+        """Add an upload, with the jobs of one that is born finished. Raises `UploadExists`.
+
+        Then its id is taken, or its `creation_key`.
+        """
 
     @abstractmethod
     async def get(self, upload_id: str) -> UploadInfo | None:
         """Return what is known, in whatever state; None when unknown. The cost does not grow with the store."""
+
+    @abstractmethod
+    async def find_created(self, key: str) -> UploadInfo | None:
+        """Return the upload with a `creation_key`, None when there is none. The cost does not grow with the store."""
 
     @abstractmethod
     async def advance(self, progress: Progress, *, durable: bool) -> None:
@@ -55,7 +62,7 @@ class InfoStore(ABC):
     async def mark_deleting(self, upload_id: str, *, durable: bool, jobs: Sequence[Job] = ()) -> bool:
         """Make an upload unknown to clients before its data goes, and add jobs. Returns False when there is none.
 
-        One that is marked already gets no jobs again.
+        Its `creation_key` is forgotten: another upload may have it. One that is marked already gets no jobs again.
         """
 
     @abstractmethod

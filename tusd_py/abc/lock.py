@@ -29,6 +29,7 @@ class Locker(ABC):
         """Wait for the lock of an upload, first come, first served.
 
         Args:
+            upload_id: may also be `creation/` and a key: the right to make the upload of that key.
             timeout: seconds to wait at most; 0 = take it now or not at all.
             take_over: ask whoever holds it, now or while we wait, to stop soon.
             interrupt: called on the event loop, once, when somebody asks this holder to stop.

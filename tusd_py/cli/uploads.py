@@ -126,6 +126,8 @@ def _record(upload: UploadInfo) -> dict[str, Any]:
     """Return an upload as JSON and `show` name it: its fields, and what follows from them."""
     values = read_metadata(upload.metadata)
     record: dict[str, Any] = msgspec.to_builtins(upload)
+    # Of use to its client only.
+    del record["creation_key"], record["creation_digest"]
     return record | {
         "metadata_values": values,
         "filename": values.get("filename"),

@@ -8,13 +8,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 from msgspec.structs import replace
 
-from tusd_py.abc import Body
+from tusd_py.abc import Body, Lock
 from tusd_py.engine.append import extend
 from tusd_py.engine.concat import assemble, check
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.locking import writing
-from tusd_py.engine.moments import Caller, announcing, ask, impossible, owed, shaped
+from tusd_py.engine.moments import Caller, announcing, as_wished, ask, impossible, owed
+from tusd_py.engine.once import claiming, find_created
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import (
     ConnectionReset,
@@ -29,6 +30,7 @@ from tusd_py.models.hook import Moment
 from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
 from tusd_py.protocol import rules
+from tusd_py.protocol.creation_key import digest_of
 from tusd_py.protocol.intents import Append, Create
 
 SMALL_BODY = 64 * 1024
@@ -47,37 +49,64 @@ async def create(ctx: Context, intent: Create, body: Body, limits: Limits, calle
     An upload whose first bytes were refused is removed again, because its client never learns its URL (CWU-04);
     one whose connection was cut stays and expires (CWU-10). Run it to its end: cancelling may leave an upload
     that nobody knows, which expires.
+
+    With a key that has made an upload before, that one is returned: no hook is asked, and the body is not read.
+    Raises also as `find_created`.
     """
     if ctx.draining:
         raise ServerShutdown
+    if intent.key is None:
+        return await _create(ctx, intent, body, limits, caller=caller)
+    async with claiming(ctx, intent.key) as claim:
+        earlier = await find_created(ctx, intent)
+        return earlier or await _create(ctx, intent, body, limits, caller=caller, claim=claim)
+
+
+async def _create(
+    ctx: Context, intent: Create, body: Body, limits: Limits, *, caller: Caller, claim: Lock | None = None
+) -> UploadInfo:
     rules.check_create(intent, limits)
     upload = new_upload(ctx, intent, limits)
     if intent.kind is UploadKind.FINAL:
         upload = replace(upload, length=await check(ctx, intent, limits))
     reply = await ask(ctx, Moment.PRE_CREATE, upload, caller, UploadRejected)
-    upload = shaped(upload, reply, limits)
+    upload = as_wished(upload, reply, limits)
     try:
         # Before anything is read or held: whoever fills an upload of this name is not to notice.
         if reply.upload_id is not None and await ctx.info.get(upload.id) is not None:
             raise UploadExists
-        return await _make(ctx, upload, intent, body, limits, caller=caller)
+        return await _make(ctx, upload, intent, body, limits, caller=caller, claim=claim)
     except UploadExists as error:
+        # Its key may be, if somebody else took the claim for free.
+        if (earlier := await find_created(ctx, intent)) is not None:
+            return earlier
         raise impossible(upload, "its id or its path is taken") from error
 
 
 async def _make(
-    ctx: Context, upload: UploadInfo, intent: Create, body: Body, limits: Limits, *, caller: Caller
+    ctx: Context,
+    upload: UploadInfo,
+    intent: Create,
+    body: Body,
+    limits: Limits,
+    *,
+    caller: Caller,
+    claim: Lock | None,
 ) -> UploadInfo:
     if intent.kind is UploadKind.FINAL:
         return await assemble(ctx, upload, intent, limits, caller)
     # Its id may be one that its client knows already.
     async with writing(ctx, upload.id, body, take_over=False):
-        if _is_small(intent) and not rules.has_usage_limits(limits):
+        # While the body of a small one arrives nobody would find it.
+        in_one_go = _is_small(intent) and (claim is None or body.is_over())
+        if in_one_go and not rules.has_usage_limits(limits):
             return await _with_its_bytes(ctx, upload, intent, body, caller)
         complete = not intent.has_body and rules.is_complete(intent.completion, 0, intent.length)
         upload = await _begin(ctx, upload, caller, complete=complete, admission=_admitted(ctx, intent, limits))
         if not intent.has_body:
             return upload
+        if claim is not None:
+            await claim.release()
         try:
             return await _first_bytes(ctx, upload, intent, body, limits, caller=caller)
         except _CUT:
@@ -194,6 +223,8 @@ def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:
         parts=intent.parts,
         created_at=now,
         expires_at=expires,
+        creation_key=intent.key,
+        creation_digest=None if intent.key is None else digest_of(intent),
     )
 
 

@@ -49,7 +49,7 @@ async def ask(
     return reply
 
 
-def shaped(upload: UploadInfo, reply: HookReply, limits: Limits) -> UploadInfo:
+def as_wished(upload: UploadInfo, reply: HookReply, limits: Limits) -> UploadInfo:
     """Return a new upload as a `pre-create` hook wants it. Raises `HookFailed` when it cannot be so."""
     if reply.upload_id is not None:
         upload = replace(upload, id=reply.upload_id)
@@ -99,4 +99,6 @@ def owed(ctx: Context, moment: Moment, upload: UploadInfo, caller: Caller) -> Se
 
 
 def _event(ctx: Context, moment: Moment, upload: UploadInfo, caller: Caller) -> HookEvent:
-    return HookEvent(moment=moment, upload=upload, request=caller.request, at=ctx.clock.now())
+    # Whoever has the key gets the URL from us.
+    told = upload if upload.creation_key is None else replace(upload, creation_key=None)
+    return HookEvent(moment=moment, upload=told, request=caller.request, at=ctx.clock.now())

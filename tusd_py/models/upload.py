@@ -71,6 +71,10 @@ class UploadInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds since the Unix epoch; None = not finished. Stored, not derived from offset == length."""
     rejection: str | None = None
     """Why a hook refused it, for the client; only of a rejected one."""
+    creation_key: str | None = None
+    """By which its client finds it again when the answer to the creation was lost; a secret like the id."""
+    creation_digest: str | None = None
+    """What the creation with that key asked for: another one cannot have the same key."""
 
     @property
     def key(self) -> str:

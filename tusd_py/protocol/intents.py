@@ -52,6 +52,8 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
     body_length: int | None = 0
     """Bytes announced for the body; None = unknown (chunked)."""
     completion: Completion = Completion.WHEN_FULL
+    key: str | None = None
+    """Names the creation, so that asking again makes no second upload; None = every request makes one."""
 
 
 class Inspect(msgspec.Struct, frozen=True, kw_only=True):

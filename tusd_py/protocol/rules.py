@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from tusd_py.errors import (
+    IdempotencyKeyReused,
     InsufficientStorage,
     InvalidConcat,
     InvalidUploadLength,
@@ -27,6 +28,7 @@ from tusd_py.errors import (
 )
 from tusd_py.models.limits import EXTENSIONS, Limits, Usage
 from tusd_py.models.upload import UploadInfo, UploadKind, UploadState
+from tusd_py.protocol.creation_key import digest_of
 from tusd_py.protocol.headers import MAX_INTEGER
 from tusd_py.protocol.intents import Append, Completion, Create
 
@@ -112,6 +114,13 @@ def check_create(intent: Create, limits: Limits) -> None:
         raise UploadSizeExceeded
     if announced > ceiling:
         raise MaxSizeExceeded
+
+
+def check_same_creation(upload: UploadInfo, intent: Create) -> None:
+    """Check that a creation asks for what the earlier one with its key asked for. Raises `IdempotencyKeyReused`."""
+    # Not by what is known of the upload: hooks change its metadata, and a deferred length is declared later.
+    if upload.creation_digest != digest_of(intent):
+        raise IdempotencyKeyReused
 
 
 def has_usage_limits(limits: Limits) -> bool:

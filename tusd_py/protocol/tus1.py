@@ -82,8 +82,10 @@ class Tus1:
         headers = _COMMON.copy()
         # "The Server MUST set the Location header to the URL of the created resource."
         headers.append(("Location", uri_value(location)))
-        # Creation With Upload: "MUST include the Upload-Offset header" (not in others: CRE-POST-01).
-        if intent.with_upload or intent.has_body:
+        # Creation With Upload: "MUST include the Upload-Offset header" (not in others: CRE-POST-01). An upload that an
+        # earlier request with the same key has made may have bytes, too.
+        has_bytes = upload.offset > 0 and upload.kind is not UploadKind.FINAL
+        if intent.with_upload or intent.has_body or has_bytes:
             headers.append(("Upload-Offset", str(upload.offset)))
         self._add_expiry(headers, upload)
         _add_result(headers, upload, location)

@@ -29,6 +29,7 @@ from tusd_py.models.limits import Limits
 from tusd_py.models.upload import UploadKind
 from tusd_py.protocol.checksum import parse_checksum
 from tusd_py.protocol.concat import Concat, parse_concat
+from tusd_py.protocol.creation_key import read_key
 from tusd_py.protocol.headers import (
     is_beyond_integer,
     is_media_type,
@@ -178,6 +179,7 @@ class RequestReader:
             has_body=head.has_body,
             with_upload=self._with_upload and concat.kind is not UploadKind.FINAL and _has_upload_type(headers),
             body_length=head.body_length,
+            key=read_key(headers),
         )
 
     def _check_first_bytes(self, headers: HeaderMap) -> None:

@@ -90,7 +90,7 @@ class ProcessingSettings(Checked, frozen=True, kw_only=True):
             Group.HOOKS,
             kinds.many("HEADER", addresses.check_header),
             "Headers of the client's request that are sent on.",
-            "Hooks see `Authorization`, `Cookie` and `Proxy-Authorization` only if they are named here.",
+            "Hooks see `Authorization`, `Cookie`, `Idempotency-Key` and `Proxy-Authorization` only if named here.",
         ),
     ] = ()
     hooks_secret: Annotated[

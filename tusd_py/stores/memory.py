@@ -158,7 +158,8 @@ class MemoryInfoStore(InfoStore, JobStore):
 
     async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
         """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
-        if upload.id in self._uploads:
+        key = upload.creation_key
+        if upload.id in self._uploads or (key is not None and await self.find_created(key)):
             raise UploadExists
         self._uploads[upload.id] = upload
         self._add(jobs)
@@ -166,6 +167,10 @@ class MemoryInfoStore(InfoStore, JobStore):
     async def get(self, upload_id: str) -> UploadInfo | None:
         """Return what is known of an upload."""
         return self._uploads.get(upload_id)
+
+    async def find_created(self, key: str) -> UploadInfo | None:
+        """Return the upload with a `creation_key`; see `tusd_py.abc.InfoStore.find_created`."""
+        return next((upload for upload in self._uploads.values() if upload.creation_key == key), None)
 
     async def advance(self, progress: Progress, *, durable: bool) -> None:
         """Move an open or finishing upload; see `tusd_py.abc.InfoStore.advance`."""
@@ -181,7 +186,7 @@ class MemoryInfoStore(InfoStore, JobStore):
         upload = self._uploads.get(upload_id)
         if upload is None:
             return False
-        self._uploads[upload_id] = replace(upload, state=UploadState.DELETING)
+        self._uploads[upload_id] = _going(upload)
         self._add(jobs)
         return True
 
@@ -235,7 +240,7 @@ class MemoryInfoStore(InfoStore, JobStore):
         if upload.is_finished:
             self._drop_jobs(lambda job: job.upload_id == upload.id)
         if upload.is_finished and upload.kind is UploadKind.FINAL:
-            self._uploads[upload.id] = replace(upload, state=UploadState.DELETING)
+            self._uploads[upload.id] = _going(upload)
             return
         self._uploads[upload.id] = replace(
             upload,
@@ -330,6 +335,10 @@ class MemoryInfoStore(InfoStore, JobStore):
         ):
             raise StaleWriter
         self._uploads[upload.id] = progress.applied_to(upload)
+
+
+def _going(upload: UploadInfo) -> UploadInfo:
+    return replace(upload, state=UploadState.DELETING, creation_key=None)
 
 
 def _tells_the_end(job: Job) -> bool:

@@ -15,6 +15,7 @@ from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 ID = "Info-Store_1"
 NOW = 1_700_000_000.25
 LARGEST = 2**63 - 1
+KEY = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 
 
 def step(offset: int, *, expected: int = 0, fence: int = 1, length: int | None = 10) -> Progress:
@@ -77,7 +78,7 @@ class InfoStoreTests:
                 finished_at=NOW,
             ),
             UploadInfo(id=ID, state=UploadState.REJECTED, path="cats/'tom' \N{CAT}.jpg", rejection='no "cats"'),
-            UploadInfo(id=ID, length=0, offset=0, metadata="k " * 30_000),
+            UploadInfo(id=ID, length=0, offset=0, metadata="k " * 30_000, creation_key=KEY, creation_digest="5e"),
         ],
     )
     async def test_gives_back_what_was_inserted(self, store: InfoStore, upload: UploadInfo, durable: bool) -> None:
@@ -102,6 +103,38 @@ class InfoStoreTests:
         )
         assert sum(result is None for result in results) == 1
         assert sum(isinstance(result, UploadExists) for result in results) == 7
+
+    @pytest.mark.parametrize("state", [state for state in UploadState if state is not UploadState.DELETING])
+    async def test_finds_what_was_created(self, store: InfoStore, state: UploadState) -> None:
+        """A key leads to its upload, whatever became of it, and to no other."""
+        await store.insert(UploadInfo(id="other"), durable=True)
+        assert await store.find_created(KEY) is None
+        upload = UploadInfo(id=ID, state=state, length=1, creation_key=KEY, creation_digest="5e")
+        await store.insert(upload, durable=True)
+        assert await store.find_created(KEY) == upload
+        assert await store.find_created(KEY[:-1]) is None
+
+    async def test_a_key_has_one_upload(self, store: InfoStore) -> None:
+        """Of several insertions with one key at the same time one succeeds; others are not harmed."""
+        uploads = [UploadInfo(id=f"{n}", creation_key=KEY if n % 2 else None) for n in range(16)]
+        results = await asyncio.gather(
+            *(store.insert(upload, durable=n % 3 == 0) for n, upload in enumerate(uploads)), return_exceptions=True
+        )
+        made = [upload for upload, result in zip(uploads, results, strict=True) if result is None]
+        assert sum(isinstance(result, UploadExists) for result in results) == 7
+        assert {upload.id: upload for upload in await store.list_uploads()} == {upload.id: upload for upload in made}
+        assert [await store.find_created(KEY)] == [upload for upload in made if upload.creation_key]
+
+    async def test_a_key_is_free_again(self, store: InfoStore) -> None:
+        """From the first step of a removal on another upload may have the key, and the second does not touch that."""
+        await store.insert(UploadInfo(id=ID, creation_key=KEY), durable=True)
+        assert await store.mark_deleting(ID, durable=True)
+        assert await store.find_created(KEY) is None
+        second = UploadInfo(id="second", creation_key=KEY)
+        await store.insert(second, durable=True)
+        assert await store.mark_deleting(ID, durable=True)
+        await store.delete(ID)
+        assert await store.find_created(KEY) == second
 
     async def test_advance(self, store: InfoStore) -> None:
         """A step changes what it names and nothing else (promise 1)."""
@@ -281,7 +314,15 @@ class InfoStoreTests:
         done = UploadState.FINISHED
         uploads = [
             UploadInfo(id="done", offset=9, synced_offset=2, length=9, state=done, finished_at=NOW, expires_at=NOW),
-            UploadInfo(id="final", offset=9, length=9, state=done, kind=UploadKind.FINAL, finished_at=NOW),
+            UploadInfo(
+                id="final",
+                offset=9,
+                length=9,
+                state=done,
+                kind=UploadKind.FINAL,
+                finished_at=NOW,
+                creation_key=KEY,
+            ),
             UploadInfo(id="going", offset=9, length=9, state=UploadState.DELETING),
             UploadInfo(id="in doubt", offset=9, synced_offset=2, length=9, state=UploadState.FINISHING, expires_at=NOW),
             UploadInfo(id="open", offset=5, synced_offset=2, length=10, epoch=3),
@@ -311,6 +352,7 @@ class InfoStoreTests:
             "safe": (UploadState.FINISHED, 9),
         }
         assert [await store.get(upload.id) for upload in uploads] == await store.list_uploads()
+        assert await store.find_created(KEY) is None
         reopened = await store.get("done")
         assert reopened == replace(uploads[0], offset=2, state=UploadState.OPEN, finished_at=None)
         refused = await store.get("refused")

@@ -21,8 +21,8 @@ class LockerTests:
         await lock.release()
 
     async def test_is_per_upload(self, locker: Locker) -> None:
-        """Different uploads do not wait for each other (CONC-13)."""
-        locks = [await locker.acquire(name, timeout=0) for name in ("a", "b", "c")]
+        """Different uploads do not wait for each other, nor for the making of one (CONC-13)."""
+        locks = [await locker.acquire(name, timeout=0) for name in ("a", "b", "creation/a")]
         for lock in locks:
             await lock.release()
 

@@ -11,7 +11,7 @@ from tusd_py.models.hook import RequestInfo
 from tusd_py.protocol.messages import Reply, RequestHead
 from tusd_py.web.location import Edge, EdgePolicy, public_bases
 
-HIDDEN = frozenset({"authorization", "cookie", "proxy-authorization"})
+HIDDEN = frozenset({"authorization", "cookie", "idempotency-key", "proxy-authorization"})
 """Headers that give access to something: nobody is told them unless they are named (reliability 5.2, row 58)."""
 
 

@@ -15,7 +15,7 @@ ALLOW_HEADERS = ", ".join(
         "Authorization", "Origin", "X-Requested-With", "X-Request-ID", "X-HTTP-Method-Override", "Content-Type",
         "Upload-Length", "Upload-Offset", "Tus-Resumable", "Upload-Metadata", "Upload-Defer-Length",
         "Upload-Concat", "Upload-Checksum", "Upload-Incomplete", "Upload-Complete",
-        "Upload-Draft-Interop-Version", "Content-Disposition", "Content-Digest", "Repr-Digest",
+        "Upload-Draft-Interop-Version", "Content-Disposition", "Content-Digest", "Repr-Digest", "Idempotency-Key",
     )
 )  # fmt: skip
 EXPOSE_HEADERS = ", ".join(

@@ -25,6 +25,7 @@ CREDENTIALS = {
     "Authorization": "Bearer geheim-1",
     "Cookie": "session=geheim-2",
     "Proxy-Authorization": "Basic geheim-3",
+    "Idempotency-Key": "geheim-4-0123456789",
     "X-Request-Id": "r1",
 }
 

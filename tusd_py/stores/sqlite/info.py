@@ -120,6 +120,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
             self._recent.end_read(upload_id, token, upload)
         return upload
 
+    async def find_created(self, key: str) -> UploadInfo | None:
+        """Return the upload with a `creation_key`; see `tusd_py.abc.InfoStore`. Raises `StoreBusy` as `get` does."""
+        return _first(await self._database.read_in_time("find_created", {"key": key}))
+
     async def _stored(self, upload_id: str) -> UploadInfo | None:
         return _first(await self._database.read("get_upload", {"id": upload_id}))
 
@@ -230,4 +234,6 @@ def _upload(row: sqlite3.Row) -> UploadInfo:
         expires_at=row[12],
         finished_at=row[13],
         rejection=row[14],
+        creation_key=row[15],
+        creation_digest=row[16],
     )

@@ -4,18 +4,19 @@
 -- whose row it changed. Those of one group run in the order of this file, so an upload is settled before its jobs.
 
 -- name: insert_upload
--- Add uploads; an id that is taken is not returned.
+-- Add uploads; one whose id, path or key is taken is not returned.
 insert into uploads (
     id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
-    finished_at, rejection
+    finished_at, rejection, creation_key, creation_digest
 )
 select
     value ->> 'id', value ->> 'kind', value ->> 'state', value ->> 'offset', value ->> 'synced_offset',
     value ->> 'length', value ->> 'metadata', value ->> 'concat', value -> 'parts', value ->> 'path',
-    value ->> 'epoch', value ->> 'created_at', value ->> 'expires_at', value ->> 'finished_at', value ->> 'rejection'
+    value ->> 'epoch', value ->> 'created_at', value ->> 'expires_at', value ->> 'finished_at', value ->> 'rejection',
+    value ->> 'creation_key', value ->> 'creation_digest'
 from json_each(:rows)
 where true
-on conflict (id) do nothing
+on conflict do nothing
 returning id;
 
 -- name: advance_upload
@@ -59,9 +60,9 @@ where
 returning uploads.id;
 
 -- name: mark_deleting
--- The first step of a removal; the row goes when the data is gone.
+-- The first step of a removal; the row goes when the data is gone. Its key is free at once.
 update uploads
-set state = 'deleting'
+set state = 'deleting', creation_key = null
 from json_each(:rows)
 where uploads.id = value ->> 'upload_id'
 returning uploads.id;
@@ -136,14 +137,21 @@ where
 -- name: get_upload
 select
     id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
-    finished_at, rejection
+    finished_at, rejection, creation_key, creation_digest
 from uploads
 where id = :id;
+
+-- name: find_created
+select
+    id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
+    finished_at, rejection, creation_key, creation_digest
+from uploads indexed by uploads_created
+where creation_key = :key;
 
 -- name: list_uploads
 select
     id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
-    finished_at, rejection
+    finished_at, rejection, creation_key, creation_digest
 from uploads
 where id > :after and (:states = '[]' or state in (select value from json_each(:states)))
 order by id
@@ -153,7 +161,7 @@ limit :limit;
 -- As list_uploads, for the states that are rare; without looking at all uploads.
 select
     id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
-    finished_at, rejection
+    finished_at, rejection, creation_key, creation_digest
 from uploads indexed by uploads_unsettled
 where
     id > :after
@@ -306,7 +314,7 @@ where upload_id in (select id from uploads where state = 'finished' and synced_o
 -- name: discard_unsynced_finals
 -- Nobody can send a final upload again: its client has to ask for a new concatenation.
 update uploads
-set state = 'deleting'
+set state = 'deleting', creation_key = null
 where state = 'finished' and kind = 'final' and synced_offset < length;
 
 -- name: reopen_unsynced
