@@ -78,7 +78,10 @@ class _Connection:
 
     @staticmethod
     def _connect(address: Address) -> socket.socket:
-        fresh = socket.create_connection(address, PATIENCE)
+        try:
+            fresh = socket.create_connection(address, PATIENCE)
+        except OSError as error:
+            raise Failed(f"the server takes no connection: {error}") from None
         fresh.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         fresh.setblocking(False)
         return fresh

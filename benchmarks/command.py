@@ -49,17 +49,20 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     limits = [name for name in LIMITS if name in names]
     rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     more_files()
-    workloads = []
+    workloads: list[dict[str, Any]] = []
+    missing = {name: each.missing for name, each in subjects.items() if each.missing}
+    results = {"quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
     with opt.room(options.place) as place:
-        where = about(place)
+        results = {"about": about(place)} | results
         stage = Stage(rounds, subjects, limits, place, tell)
         for each in wanted:
             sizes = each.quick if options.quick else each.full
             if sizes is not None:
                 rows = play(each, sizes, stage)
                 workloads.append(report.workload_as_json(each, sizes, rows))
-    missing = {name: each.missing for name, each in subjects.items() if each.missing}
-    return {"about": where, "quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
+                # An hour of figures must not be lost with the last of them.
+                opt.keep(results, options.json)
+    return results
 
 
 def _listing() -> str:

@@ -95,10 +95,15 @@ def run(measure: Callable[[], JSON], as_text: Callable[[JSON], str], file: Path 
     except (Failed, NotRun) as error:
         tell(f"nothing came out: {error}")
         return FAILED
-    if file is not None:
-        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    keep(results, file)
     print(as_text(results))
     return 0
+
+
+def keep(results: JSON, file: Path | None) -> None:
+    """Write the results, where that is wanted."""
+    if file is not None:
+        file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _end(_: int, __: FrameType | None) -> NoReturn:
