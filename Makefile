@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-jobs bench-memory bench-micro chaos soak mutants check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-jobs bench-memory bench-micro bench-uploader chaos soak mutants check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -63,6 +63,10 @@ bench-jobs: ## measure what jobs and hooks cost, and write the page; takes a few
 
 bench-memory: ## measure what clients cost in memory; as root also with a disk that is held up
 	$(BIN)/python -m benchmarks.memory $(BENCH) --json benchmarks/results/memory.json
+
+bench-uploader: ## measure the uploader beside tuspy and curl, and write the page
+	$(BIN)/python -m benchmarks.uploader $(BENCH) --json benchmarks/results/uploader.json
+	$(BIN)/python -m benchmarks --docs benchmarks/results/latest.json
 
 bench-micro: ## count what single requests cost; BENCH="--against FILE" compares with an earlier run
 	$(BIN)/python -m benchmarks.micro $(BENCH)

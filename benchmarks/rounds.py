@@ -49,13 +49,13 @@ class Row:
 def source_of(place: Path, size: int) -> Iterator[Source]:
     """Make a file of random bytes, in the page cache, until the block ends."""
     start = os.urandom(MIB)
-    with tempfile.TemporaryFile(dir=place) as file:
+    with tempfile.NamedTemporaryFile(dir=place) as file:
         file.write(start)
         for _ in range(MIB, size, MIB):
             file.write(os.urandom(MIB))
         file.flush()
         os.fsync(file.fileno())
-        yield Source(file.fileno(), size, start)
+        yield Source(file.fileno(), size, start, file.name)
 
 
 def more_files() -> None:

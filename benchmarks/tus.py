@@ -21,6 +21,8 @@ class Source:
     file: int
     size: int
     start: bytes
+    name: str
+    """Its path, for programs that upload it by themselves."""
 
     def digest(self, size: int) -> str:
         """Return the value of `Upload-Checksum` for the first bytes."""

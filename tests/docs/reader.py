@@ -52,7 +52,9 @@ class Reader:
         self._address = DEFAULT
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TUSD_PY_")}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self._env = kept | {"PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        own = {"PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+        own["XDG_STATE_HOME"] = str(directory / ".state")
+        self._env = kept | own
 
     def __enter__(self) -> Self:
         return self
@@ -109,13 +111,14 @@ class Reader:
             ["bash", "-c", "\n".join(lines)],
             cwd=self.directory,
             env=self._env,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             timeout=PATIENCE,
             check=False,
         )
-        assert 0 == done.returncode, f"{text}\n{done.stdout}{done.stderr}"
-        return done.stdout + done.stderr
+        assert 0 == done.returncode, f"{text}\n{done.stdout}"
+        return done.stdout
 
     def _python(self, text: str) -> None:
         file = self.directory / "snippet.py"

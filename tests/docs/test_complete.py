@@ -11,6 +11,7 @@ import tusd_py
 import tusd_py.abc
 import tusd_py.testing
 from tests.docs.blocks import PAGES, ROOT
+from tusd_py import client
 from tusd_py.errors import TusError
 from tusd_py.models.limits import EXTENSIONS
 from tusd_py.settings import Settings, declared
@@ -62,9 +63,10 @@ def test_every_log_action_is_documented() -> None:
 
 
 def test_every_public_name_is_documented() -> None:
-    """The page of the Python API has an entry for each name of `tusd_py.__all__`."""
-    entries = re.findall(r"^\.\. (?:auto)?(?:class|function|exception):: tusd_py\.(\w+)", page("api.md"), re.MULTILINE)
-    assert sorted(tusd_py.__all__) == sorted(entries)
+    """The page of the Python API has an entry for each name of `tusd_py.__all__` and `tusd_py.client.__all__`."""
+    entry = r"^\.\. (?:auto)?(?:class|function|exception):: tusd_py\.((?:client\.)?\w+)"
+    entries = re.findall(entry, page("api.md"), re.MULTILINE)
+    assert sorted([*tusd_py.__all__, *(f"client.{name}" for name in client.__all__)]) == sorted(entries)
 
 
 def test_every_suite_for_plug_ins_is_named() -> None:

@@ -75,7 +75,7 @@ class CuttingProxy:
     def cut_now(self, how: Cut = Cut.RST) -> None:
         """Cut every connection, whatever it is about: what the server says from now on is lost."""
         for each in self._open:
-            _end(each, how)
+            end(each, how)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -96,7 +96,7 @@ class CuttingProxy:
                 await asyncio.wait([back])
             if how is not None:
                 for each in (writer, there):
-                    _end(each, how)
+                    end(each, how)
         except (ConnectionError, asyncio.CancelledError):
             # Cancelled only by the end of the proxy; whoever accepts is nobody's business then.
             pass
@@ -120,7 +120,7 @@ class CuttingProxy:
                 # What was let through arrives before the reset does.
                 with contextlib.suppress(ConnectionError):
                     await there.drain()
-                    await _sent(there)
+                    await delivered(there)
                 return how
             count += len(data)
             there.write(data)
@@ -136,21 +136,24 @@ async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
             writer.write(data)
             await writer.drain()
         writer.write_eof()
-    except (ConnectionError, RuntimeError):
-        _end(writer, Cut.RST)
+    except (OSError, RuntimeError):
+        end(writer, Cut.RST)
 
 
-async def _sent(writer: asyncio.StreamWriter) -> None:
+async def delivered(writer: asyncio.StreamWriter) -> None:
     """Wait until the kernel has delivered everything (SIOCOUTQ is 0), for at most a second."""
     sock = writer.get_extra_info("socket")
     for _ in range(1000):
+        if writer.transport.is_closing():
+            return
         waiting = struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]
         if not waiting and not writer.transport.get_write_buffer_size():
             return
         await asyncio.sleep(0.001)
 
 
-def _end(writer: asyncio.StreamWriter, how: Cut) -> None:
+def end(writer: asyncio.StreamWriter, how: Cut) -> None:
+    """End one side of a connection, unless it has ended; with RST what is still to be written is dropped."""
     if writer.transport.is_closing():
         return
     if how is Cut.RST:

@@ -123,9 +123,9 @@ async def process(data_dir: Path, **settings: Any) -> AsyncIterator[Target]:
 
 
 async def launch(data_dir: Path, **settings: Any) -> asyncio.subprocess.Process:
-    """Start `tusd-py serve` on a free port and return at once."""
-    flags = ["--port", "0", "--data-dir", str(data_dir)]
-    for name, value in settings.items():
+    """Start `tusd-py serve`, on a free port unless `settings` name one, and return at once."""
+    flags = ["--data-dir", str(data_dir)]
+    for name, value in {"port": 0, **settings}.items():
         flag = "--" + name.replace("_", "-")
         for item in value if isinstance(value, (list, tuple)) else [value]:
             flags += [flag] if item is True else [flag, str(item)]

@@ -14,6 +14,7 @@ import msgspec
 
 from tusd_py.cli.looking import looking, settings_with_database
 from tusd_py.cli.options import Refusal, refusals, setting_options
+from tusd_py.cli.resumable import resumable
 from tusd_py.cli.text import date, document, printable, round_size, round_span, table
 from tusd_py.datadir import DataDirBusy, open_data_dir, uploads_in
 from tusd_py.models.upload import UploadInfo, UploadState
@@ -32,6 +33,9 @@ _COLUMNS = ("ID", "KIND", "STATE", "OFFSET / LENGTH", "%", "EXPIRES", "FILENAME"
 @click.group()
 def uploads() -> None:
     """Look at the uploads of a data directory, and remove some."""
+
+
+uploads.add_command(resumable)
 
 
 @uploads.command(params=setting_options("data_dir"))

@@ -1,0 +1,7 @@
+"""`python -m benchmarks.uploader`."""
+
+import sys
+
+from benchmarks.uploader.command import main
+
+sys.exit(main())
