@@ -128,7 +128,8 @@ class Lives:
 
     async def served(self, life: Life) -> None:
         """Wait until a life serves. Raises `Dead` when it ends before."""
-        await asyncio.wait([self._ready[life.pid], life.ended], timeout=60, return_when=asyncio.FIRST_COMPLETED)
+        either: list[asyncio.Future[Any]] = [self._ready[life.pid], life.ended]
+        await asyncio.wait(either, timeout=60, return_when=asyncio.FIRST_COMPLETED)
         if not life.url:
             raise Dead(f"exit code {await life.kill()}: {life.stderr.read_text(errors='replace')}")
 
@@ -183,7 +184,8 @@ async def lives(place: Path, module: str = "tests.faults.lives") -> AsyncIterato
 def read_jobs(path: Path) -> list[Job]:
     """Return every attempt at a job that was noted; a line that a kill cut off is none."""
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-    return [Job(*line.split()[:2], int(line.split()[2])) for line in lines if line.endswith("\n")]
+    words = (line.split() for line in lines if line.endswith("\n"))
+    return [Job(upload, event, int(attempt)) for upload, event, attempt, *_ in words]
 
 
 def lag_quantile(path: Path, share: float = 0.99) -> float:
@@ -223,6 +225,7 @@ async def _live(order: Mapping[str, Any]) -> None:
 
         async def note(upload: FinishedUpload) -> None:
             """The bytes are there before any job is (I14)."""
+            assert upload.path is not None
             size = upload.path.stat().st_size
             assert size == upload.length, f"{size} of {upload.length} bytes"
             _note(order, upload)

@@ -41,8 +41,8 @@ def _rows(figures: Figures) -> Iterator[str]:
             parts = ", ".join(f"{of} {count:,}" for of, count in sorted(figures.counters.get(name, {}).items()) if of)
             shown = parts if name == "power_cuts" and parts else ""
             yield f"| {words} | {figures.total(name):,}{f' ({shown})' if shown else ''} |"
-    for name, parts in sorted(figures.samples.items()):
-        for of, values in sorted(parts.items()):
+    for name, samples in sorted(figures.samples.items()):
+        for of, values in sorted(samples.items()):
             middle, most = quantile(values, 0.5), quantile(values, 0.99)
             shown = f"{most:.3g}" if len(values) == 1 else f"{middle:.3g} / {most:.3g} (p50 / p99 of {len(values)})"
             yield f"| {name.replace('_', ' ')}{f': {of}' if of else ''} | {shown} |"

@@ -62,8 +62,8 @@ class ChaosProxy:
             # Cancelled only by the end of the proxy.
             pass
         finally:
-            for each in ends:
-                each.transport.abort()
+            for end in ends:
+                end.transport.abort()
             self._running.discard(task)
 
 

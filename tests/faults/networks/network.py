@@ -9,6 +9,7 @@ import mmap
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from tests.faults.actors import Actor
 from tests.faults.check import summary
@@ -24,9 +25,9 @@ from tests.support.wire import Wire
 
 TRIES = 8
 """So often an upload is taken up again."""
-PATIENCE = {"network_timeout": 1.0, "keep_alive_timeout": 1.0, "lock_timeout": 2.0}
+PATIENCE: dict[str, Any] = {"network_timeout": 1.0, "keep_alive_timeout": 1.0, "lock_timeout": 2.0}
 """Settings of the servers: what takes a minute outside takes a second here."""
-WAYS = {"read": {"data_plane_from": "none"}, "moved": {"data_plane_from": 1}}
+WAYS: dict[str, dict[str, Any]] = {"read": {"data_plane_from": "none"}, "moved": {"data_plane_from": 1}}
 """How bodies come in."""
 # Option of TCP: a socket in repair mode is closed without a word to the peer.
 TCP_REPAIR = 19

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -215,7 +216,7 @@ async def test_weather(
     """In any weather a crowd that cuts and races sees nothing that it should not (I3, I4, I5)."""
     for seed in seeds:
         chance = random.Random(seed)
-        async with chaos(play.life.url, lambda chance=chance: kind(chance)) as proxy:
+        async with chaos(play.life.url, partial(kind, chance)) as proxy:
             plan = Plan(clients=6, uploads=4, ops=2 * volume_of("T8"), seed=seed, cut=0.2, deletes=False)
             crowd = Crowd(proxy.url, plan, play.log, play.writers)
             await crowd.work()

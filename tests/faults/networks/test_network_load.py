@@ -165,7 +165,9 @@ async def test_unread_answers(
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count):
             wire = await stack.enter_async_context(await Wire.open(url))
-            wire.writer.transport.pause_reading()
+            transport = wire.writer.transport
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
             for _ in range(5000):
                 wire.start("GET", url, {})
         await play.actor.create("good", MIB)

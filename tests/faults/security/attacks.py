@@ -8,7 +8,7 @@ written as surrogates.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.web.test_core_ids import UNKNOWN
 from tests.web.test_framing import FIRST, LINES, UPGRADES
@@ -16,7 +16,7 @@ from tests.web.test_framing import FIRST, LINES, UPGRADES
 BODY = "hello world"
 FAR = 2**63 - 1
 GOOD_ORIGIN = "https://good.example"
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "max_size": 2**40,
     "cors_allow_origin": [GOOD_ORIGIN],
     "network_timeout": 0.5,
@@ -128,9 +128,9 @@ def _framing() -> Iterator[Attack]:
     )
     yield Attack("10", "its upload", patch(body="").replace("/files/", far, 1), (204,))
     for verb in ("PATCH", "GET", "POST", "DELETE"):
-        lines = [f"{name}: {value}" for name, value in UPGRADES["websocket"].items()]
+        upgrade = [f"{name}: {value}" for name, value in UPGRADES["websocket"].items()]
         inside = request("DELETE /files/<done>", TUS)
-        raw = patch(*lines, f"Content-Length: {len(inside)}", body=inside, verb=verb)
+        raw = patch(*upgrade, f"Content-Length: {len(inside)}", body=inside, verb=verb)
         yield Attack("11", f"upgrade by {verb}", raw, (400, 404, 426), closes=True)
     # Without the package for it, aiohttp refuses `br` by itself where a host application lets it unpack bodies.
     for coding in ("gzip", "deflate", "br", "x-gzip", "gzip, identity", "compress"):

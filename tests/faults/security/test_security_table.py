@@ -37,7 +37,10 @@ class Attacked:
 
     async def prepare(self) -> None:
         """Make the uploads that the requests name; the one that is open is made anew when it was touched."""
-        name = lambda url: url.rpartition("/")[2]  # noqa: E731
+
+        def name(url: str) -> str:
+            return url.rpartition("/")[2]
+
         self.ids["<done>"] = name(await self.client.upload(b"hello"))
         part = await self.client.upload(b"hello", Upload_Concat="partial")
         self.ids["<part>"] = name(part)
