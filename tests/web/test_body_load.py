@@ -19,6 +19,8 @@ from tests.support.servers import Target, serve
 from tests.support.waiting import until
 from tests.support.wire import Wire
 from tusd_py.stores import posix
+from tusd_py.web.body import RequestBody
+from tusd_py.web.stream import CRUMBS
 
 MIB = 2**20
 BLOCK = bytes(range(256)) * (MIB // 256)
@@ -73,6 +75,45 @@ async def test_memory_while_the_store_waits(session: aiohttp.ClientSession) -> N
             await sending
             assert (await wire.answer()).status == 204
         assert server.bytes_of(url) == BLOCK * 64
+
+
+@pytest.mark.parametrize(("size", "ahead"), [(32, 0), (4096, 1)])
+async def test_who_is_read_ahead(session: aiohttp.ClientSession, size: int, ahead: int) -> None:
+    """A body may come in faster than it is stored, but not one of tiny chunks, which need far more memory. (I19)."""
+    async with rig() as server:
+        url = await Client(session, server.url).create(64 * size)
+        gate = server.data.hold("write")
+        async with await Wire.open(url) as wire:
+            wire.start_patch(url, 0, {"Transfer-Encoding": "chunked"})
+            for _ in range(64):
+                wire.send_chunk(b"x" * size)
+            await gate.wait_entered()
+            assert RequestBody._reading == ahead
+            gate.opened.set()
+            wire.send_chunk(b"")
+            assert (await wire.answer()).status == 204
+        assert server.bytes_of(url) == b"x" * 64 * size
+
+
+async def test_tiny_chunks_while_the_store_waits(session: aiohttp.ClientSession) -> None:
+    """Of a body of tiny chunks little is taken ahead, as each of them needs a buffer of its own. (I19)."""
+    async with rig() as server:
+        url = await Client(session, server.url).create(4064 * 32)
+        gate = server.data.hold("write")
+        async with await Wire.open(url) as wire:
+            wire.start_patch(url, 0, {"Transfer-Encoding": "chunked"})
+            for _ in range(64):
+                wire.send_chunk(b"x" * 32)
+            await gate.wait_entered()
+            for _ in range(4000):
+                wire.send_chunk(b"x" * 32)
+            request = server.requests[-1]
+            await until(lambda: _is(request.protocol._reading_paused))
+            assert len(request.content._buffer) <= CRUMBS + 1
+            gate.opened.set()
+            wire.send_chunk(b"")
+            assert (await wire.answer()).status == 204
+        assert server.bytes_of(url) == b"x" * 32 * 4064
 
 
 async def test_others_do_not_wait(client: Client) -> None:

@@ -13,7 +13,17 @@ from aiohttp.web_protocol import RequestPayloadError
 from tusd_py.abc import Body, Rest, Transfer
 from tusd_py.errors import ConnectionReset, InvalidFraming, ReadTimeout, TusError
 from tusd_py.models.pace import Pace
-from tusd_py.web.stream import FIRST_READ, detach, is_malformed, read_at_once, reattach, revive, take_buffered
+from tusd_py.web.stream import (
+    FIRST_READ,
+    detach,
+    is_crumbs,
+    is_malformed,
+    read_at_once,
+    read_crumbs,
+    reattach,
+    revive,
+    take_buffered,
+)
 
 READ_AHEAD = 256 * 1024
 """Bytes that may wait in memory while the store writes; aiohttp stops the socket at twice this."""
@@ -51,6 +61,7 @@ class RequestBody(Body):
         self._begun = False
         self._greeted = False
         self._is_generous = False
+        self._is_crumbs = False
         self._waiting_since: float | None = None
         self._reason: TusError | None = None
         self._drained = False
@@ -65,6 +76,7 @@ class RequestBody(Body):
             self._watchdog = None
         if self._is_generous:
             RequestBody._reading -= 1
+        if self._is_generous or self._is_crumbs:
             read_at_once(self._request, FIRST_READ)
         if self._rest is not None:
             self._take_back(self._rest)
@@ -115,6 +127,9 @@ class RequestBody(Body):
         return buffers
 
     async def _receive(self) -> Sequence[bytes]:
+        if not self._is_crumbs and is_crumbs(self._content):
+            self._is_crumbs = True
+            read_crumbs(self._request)
         if not self._begun:
             await self._begin()
         if self._reason is not None:
@@ -183,7 +198,7 @@ class RequestBody(Body):
         await self._greet()
         self._begun = True
         # A body that is there, or nearly so, is not worth a setting.
-        if not self._content.is_eof() and RequestBody._reading < GENEROUS:
+        if not self._content.is_eof() and RequestBody._reading < GENEROUS and not self._is_crumbs:
             RequestBody._reading += 1
             self._is_generous = True
             self._content.set_read_chunk_size(READ_AHEAD)

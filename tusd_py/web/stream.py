@@ -10,7 +10,7 @@
    then need not pass through the interpreter. Where this aiohttp does not look as expected, or somebody stands between
    the connection and the reader, it is not done.
 
-5. How much a connection takes from its socket at once, which is asyncio's to say.
+5. How much a connection takes from its socket at once, which is asyncio's to say, and how many chunks become buffers.
 
 All are private to aiohttp or asyncio. They are used here only; `tests/web/test_stream.py` fails when a new one differs.
 """
@@ -26,26 +26,37 @@ from aiohttp import StreamReader, web
 from aiohttp.http import HttpRequestParser
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
-FIRST_READ = 64 * 1024
+FIRST_READ = 32 * 1024
 """Bytes that a connection of our own server takes at once before anybody knows what they are."""
 MANY = 64
 """Buffers at a time that are worth a look at their size."""
 TINY = 1024
 """Bytes of a buffer whose copy is cheaper than a place of its own in everything that is done with it."""
+CRUMBS_READ = 32 * 1024
+"""Bytes that are taken at once from a connection that sends crumbs ..."""
+CRUMBS = 512
+"""... and how many of them aiohttp makes buffers of before we take those."""
 
 
 def take_buffered(content: StreamReader) -> list[bytes]:
     """Return the buffers that have arrived, in order, and let the transport go on when it had to stop.
 
-    They are the very objects that arrived, unless they are `MANY` or more and on average smaller than `TINY`: then they
-    are joined. The number of bytes is bounded by the reader's high-water mark plus one read of the socket.
+    They are the very objects that arrived, unless they are crumbs: then they are joined. The number of bytes is bounded
+    by the reader's high-water mark plus one read of the socket.
     """
+    crumbs = is_crumbs(content)
     # Only what is there now: taking may resume the transport, and a fast client must not keep us here.
     buffers = [content._read_nowait_chunk(-1) for _ in range(len(content._buffer))]
-    # A client that sends chunks of a byte pays little for each; we must not keep a hundred times as much (I19).
-    if len(buffers) >= MANY and sum(map(len, buffers)) < len(buffers) * TINY:
-        return [b"".join(buffers)]
-    return buffers
+    return [b"".join(buffers)] if crumbs else buffers
+
+
+def is_crumbs(content: StreamReader) -> bool:
+    """Return whether what has arrived are `MANY` buffers or more, on average smaller than `TINY`.
+
+    A client that sends chunks of a byte pays little for each; we must not keep a hundred times as much (I19).
+    """
+    count = len(content._buffer)
+    return count >= MANY and sum(map(len, content._buffer)) < count * TINY
 
 
 def revive(content: StreamReader, reason: BaseException) -> None:
@@ -59,6 +70,13 @@ def read_at_once(request: web.Request, size: int) -> None:
     """Let the connection of a request take so many bytes from its socket at a time, if it is one that can be told."""
     with suppress(AttributeError):
         request.transport.max_size = size  # type: ignore[union-attr]
+
+
+def read_crumbs(request: web.Request) -> None:
+    """Let few chunks of a body become buffers ahead of us, however many the client sends."""
+    with suppress(AttributeError):
+        request.content._high_water_chunks, request.content._low_water_chunks = CRUMBS, CRUMBS // 2
+    read_at_once(request, CRUMBS_READ)
 
 
 def read_little_at_first() -> None:
