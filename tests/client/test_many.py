@@ -24,7 +24,7 @@ QUICK = Options(retry_for=20, network_timeout=5)
 async def send(url: str, paths: list[Path], store: UrlStore, *, end: bool = False) -> dict[str, tuple[str, int]]:
     """Send files in one run; return URL and bytes sent of each. `end` = all there were."""
     done = {}
-    async with Client(url, options=QUICK, store=store, keep_arrived=True) as client:
+    async with Client(url, options=QUICK, store=store, batch="b") as client:
         for path in paths:
             uploaded = await client.upload(path)
             done[path.name] = (uploaded.url, uploaded.sent)
@@ -54,7 +54,7 @@ async def test_parts_that_were_put_together_are_one(server: Target, store: UrlSt
     path = make_file(3 * MIB)
     urls = set()
     for _ in range(2):
-        async with Client(server.url, options=Options(parallel=3), store=store, keep_arrived=True) as client:
+        async with Client(server.url, options=Options(parallel=3), store=store, batch="b") as client:
             urls.add((await client.upload(path)).url)
     assert 1 == len(urls)
 
@@ -101,23 +101,24 @@ async def test_creation_of_a_small_file_has_one_key_until_the_end(toy: Toy, stor
     assert keys[0] == keys[1] == keys[2] != keys[3]
 
 
-async def test_a_run_ends_for_one_server(store: UrlStore) -> None:
-    """The secret of a run to one server is not that of a run to another, and lasts until the run has ended."""
-    here, there = [await store.begin_run(url) for url in ("http://a/", "http://b/")]
+async def test_a_run_ends_for_one_server_and_batch(store: UrlStore) -> None:
+    """The secret of a run is not that of one to another server, or of other files; it lasts until the run has ended."""
+    here, there = [await store.begin_run(url, "b") for url in ("http://a/", "http://b/")]
     assert here != there
-    assert here == await UrlStore(store.path).begin_run("http://a/")
-    await store.end_run("http://a/", [])
-    assert here != await store.begin_run("http://a/")
-    assert there == await store.begin_run("http://b/")
+    assert here == await UrlStore(store.path).begin_run("http://a/", "b")
+    await store.end_run("http://a/", "b", [])
+    assert here != await store.begin_run("http://a/", "b")
+    assert there == await store.begin_run("http://b/", "b")
+    assert there != await store.begin_run("http://b/", "c")
 
 
 async def test_secrets_grow_old(tmp_path: Path) -> None:
     """What nobody went on with for so long is forgotten."""
     now = [0.0]
     old = UrlStore(tmp_path / "s.sqlite3", keep_for=100, now=lambda: now[0])
-    first = await old.begin_run("http://a/")
+    first = await old.begin_run("http://a/", "b")
     now[0] = 101.0
-    assert first != await UrlStore(old.path, keep_for=100, now=lambda: now[0]).begin_run("http://a/")
+    assert first != await UrlStore(old.path, keep_for=100, now=lambda: now[0]).begin_run("http://a/", "b")
     with closing(sqlite3.connect(old.path)) as db:
         assert [(1,)] == db.execute("select count(*) from runs").fetchall()
 
@@ -127,7 +128,7 @@ async def test_store_that_fails_meanwhile(
 ) -> None:
     """That is told, and every file arrives."""
     monkeypatch.setattr("tusd_py.client.remembering._SOON", 0.0)
-    async with Client(server.url, options=QUICK, store=store, keep_arrived=True) as client:
+    async with Client(server.url, options=QUICK, store=store, batch="b") as client:
         await client.upload(make_file(10, name="a"), on_event=told.append)
         store.path.write_bytes(b"no database at all, and long enough to be seen as none" * 100)
         await client.upload(make_file(10, name="b"), on_event=told.append)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -105,12 +106,17 @@ def upload(ctx: click.Context, /, files: tuple[str, ...], recursive: bool, **fla
         for note in notes if sizes else [*notes, "there is nothing to send"]:
             display.note(note)
         store = None if flags["no_store"] else _open_store(display)
-        sending = Sending(display, found.items, options, store)
+        sending = Sending(display, found.items, options, store, batch=_name_of_batch(files))
         for file, failure in found.failures:
             sending.fail(file, failure)
         ctx.exit(carry_out(sending.run(flags["url"], flags["jobs"]), display))
     except KeyboardInterrupt:
         ctx.exit(BY_SIGNAL + signal.SIGINT)
+
+
+def _name_of_batch(files: Sequence[str]) -> str:
+    """Return what is the same for the same command in the same place."""
+    return hashlib.sha256(repr((os.getcwd(), files)).encode(errors="backslashreplace")).hexdigest()
 
 
 def _open_store(display: Display) -> UrlStore | None:
@@ -124,11 +130,14 @@ def _open_store(display: Display) -> UrlStore | None:
 class Sending:
     """Sends some files, a few at a time. However many there are, it holds only those that are on their way."""
 
-    def __init__(self, display: Display, items: Iterable[Item], options: Options, store: UrlStore | None) -> None:
+    def __init__(
+        self, display: Display, items: Iterable[Item], options: Options, store: UrlStore | None, *, batch: str
+    ) -> None:
         self._display = display
         self._left = iter(items)
         self._options = options
         self._store = store
+        self._batch = batch
         self._codes: list[int] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._remembered = store is not None
@@ -149,10 +158,10 @@ class Sending:
             return interrupted.exit_code
 
     async def _send_all(self, url: str, jobs: int) -> None:
-        several = self._display.tally.files > 1
+        batch = self._batch if self._display.tally.files > 1 else None
         async with (
             self._display,
-            Client(url, options=self._options, store=self._store, keep_arrived=several) as client,
+            Client(url, options=self._options, store=self._store, batch=batch) as client,
         ):
             async with asyncio.TaskGroup() as group:
                 for _ in range(jobs):

@@ -31,7 +31,7 @@ class Client:
         *,
         options: Options | None = None,
         store: UrlStore | None = None,
-        keep_arrived: bool = False,
+        batch: str | None = None,
         session: aiohttp.ClientSession | None = None,
     ) -> None:
         """Make a client of the server at `url`, where uploads are created.
@@ -41,8 +41,8 @@ class Client:
             options: of all uploads that have none of their own. Headers, the token, `ssl`, `network_timeout` and
                 `limit_rate` always count for the whole client.
             store: where unfinished uploads are remembered for the next run; None = nowhere.
-            keep_arrived: whether the store remembers those that have arrived, too, until `forget_arrived`: for many
-                files that belong together, so that the next run sends only those that are missing.
+            batch: a name, for many files that belong together: the store remembers those that have arrived, too, until
+                `forget_arrived`, so that the next run of the same batch sends only those that are missing.
             session: used instead of one of its own, and not closed.
 
         Raises:
@@ -53,7 +53,7 @@ class Client:
         self.url = self.wire.endpoint
         """Without a user name and password."""
         self.store = store
-        self.arrivals = Arrivals(store, self.url) if store is not None and keep_arrived else None
+        self.arrivals = None if store is None or batch is None else Arrivals(store, self.url, batch)
         self.bucket = Bucket(self.options.limit_rate)
         self._offer: Offer | None = None
         self._asking = asyncio.Lock()

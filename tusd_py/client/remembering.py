@@ -53,9 +53,10 @@ class Memory:
 class Arrivals:
     """What has arrived in this run, known to the store until all of it has: another run does not send it again."""
 
-    def __init__(self, store: UrlStore, endpoint: str) -> None:
+    def __init__(self, store: UrlStore, endpoint: str, batch: str) -> None:
         self._store = store
         self._endpoint = endpoint
+        self._batch = batch
         self._paths: list[str] = []
         self._waiting: list[Stored] = []
         self._noted_at = time.monotonic()
@@ -69,7 +70,7 @@ class Arrivals:
         `StoreUnusable`.
         """
         async with self._asking:
-            self._secret = self._secret or await self._store.begin_run(self._endpoint)
+            self._secret = self._secret or await self._store.begin_run(self._endpoint, self._batch)
         known = repr((self._secret, str(source.path), source.fingerprint)).encode(errors="backslashreplace")
         return hashlib.sha256(known).hexdigest()[:32]
 
@@ -97,7 +98,7 @@ class Arrivals:
         paths, self._paths, self._waiting = self._paths, [], []
         self._secret = None
         if paths:
-            await self._store.end_run(self._endpoint, paths)
+            await self._store.end_run(self._endpoint, self._batch, paths)
 
 
 class LastingMemory(Memory):

@@ -46,9 +46,11 @@ create table resumable (
     primary key (path, endpoint)
 ) strict, without rowid;
 create table runs (
-    endpoint text primary key,
+    endpoint text not null,
+    batch text not null,
     secret text not null,
-    updated_at real not null
+    updated_at real not null,
+    primary key (endpoint, batch)
 ) strict, without rowid;
 """
 _FIND = "select * from resumable where path = :path and endpoint = :endpoint and updated_at >= :oldest"
@@ -62,9 +64,11 @@ _PRUNE = (
     "delete from resumable where updated_at < :oldest",
     "delete from runs where updated_at < :oldest",
 )
-_BEGIN = "insert into runs values (:endpoint, :secret, :now) on conflict do update set updated_at = excluded.updated_at"
-_SECRET = "select secret from runs where endpoint = :endpoint"
-_END = "delete from runs where endpoint = :endpoint"
+_BEGIN = """
+insert into runs values (:endpoint, :batch, :secret, :now) on conflict do update set updated_at = excluded.updated_at
+"""
+_SECRET = "select secret from runs where endpoint = :endpoint and batch = :batch"
+_END = "delete from runs where endpoint = :endpoint and batch = :batch"
 
 _LOCK = struct.Struct("hhqqi")
 """`struct flock`: type, whence, start, length, pid."""
@@ -172,13 +176,14 @@ class UrlStore:
         rows = [{"path": os.fsencode(path), "endpoint": endpoint} for path in paths]
         return await asyncio.to_thread(self._write, _FORGET, rows)
 
-    async def begin_run(self, endpoint: str) -> str:
-        """Return a secret for a run of many uploads to this server: that of the last one, unless it has ended."""
-        return await asyncio.to_thread(self._begin_run, endpoint)
+    async def begin_run(self, endpoint: str, batch: str) -> str:
+        """Return a secret for uploading a batch of files to this server: that of the last run, unless it has ended."""
+        return await asyncio.to_thread(self._begin_run, {"endpoint": endpoint, "batch": batch})
 
-    async def end_run(self, endpoint: str, paths: Iterable[str]) -> None:
-        """Take out the uploads of these files to this server, and have the next run get another secret."""
-        await asyncio.to_thread(self._end_run, endpoint, [os.fsencode(path) for path in paths])
+    async def end_run(self, endpoint: str, batch: str, paths: Iterable[str]) -> None:
+        """Take out the uploads of these files to this server, and have the next run of the batch get another secret."""
+        run = {"endpoint": endpoint, "batch": batch}
+        await asyncio.to_thread(self._end_run, run, [os.fsencode(path) for path in paths])
 
     @asynccontextmanager
     async def _claim(self, path: str, endpoint: str) -> AsyncIterator[None]:
@@ -225,16 +230,15 @@ class UrlStore:
         with self._changing() as db:
             return db.executemany(statement, rows).rowcount
 
-    def _begin_run(self, endpoint: str) -> str:
-        row = {"endpoint": endpoint, "secret": uuid.uuid4().hex, "now": self._now()}
+    def _begin_run(self, run: dict[str, str]) -> str:
         with self._changing() as db:
-            db.execute(_BEGIN, row)
-            return str(db.execute(_SECRET, row).fetchone()[0])
+            db.execute(_BEGIN, {**run, "secret": uuid.uuid4().hex, "now": self._now()})
+            return str(db.execute(_SECRET, run).fetchone()[0])
 
-    def _end_run(self, endpoint: str, paths: Sequence[bytes]) -> None:
+    def _end_run(self, run: dict[str, str], paths: Sequence[bytes]) -> None:
         with self._changing() as db:
-            db.executemany(_FORGET, [{"path": path, "endpoint": endpoint} for path in paths])
-            db.execute(_END, {"endpoint": endpoint})
+            db.executemany(_FORGET, [{"path": path, "endpoint": run["endpoint"]} for path in paths])
+            db.execute(_END, run)
 
     @contextmanager
     def _changing(self) -> Iterator[sqlite3.Connection]:
