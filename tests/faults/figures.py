@@ -30,8 +30,16 @@ COUNTED = {
     "operations": "operations",
     "fuzz_inputs": "fuzz inputs",
     "unhandled_500s": "unhandled 500s",
+    "uploader_kills": "kills of the uploader",
+    "uploader_faults": "faults between it and its server",
+    "uploads_asked": "files to upload",
+    "uploads_arrived": "files arrived",
+    "uploads_finished_twice": "files finished twice",
 }
 """Counters by the words they are published with, in this order; `kills` and `power_cuts` come before them."""
+
+BY_PART = ("uploader_faults",)
+"""Counters whose parts are said as well."""
 
 PROMISES = ("lost", "corrupt", "zeros", "regressions")
 """Said even when nothing happened: that it is 0 is the point."""
@@ -123,9 +131,13 @@ class Figures:
             yield f"power cuts {self.total('power_cuts'):,}" + (f" ({systems})" if systems else "")
         for name, words in COUNTED.items():
             if name in self.counters or (name in PROMISES and "acknowledged_patches" in self.counters):
-                yield f"{words} {self.total(name):,}"
+                yield f"{words} {self.total(name):,}{self._parts(name)}"
         for name in sorted(set(self.counters) - set(COUNTED) - {"kills", "power_cuts"}):
             yield f"{name.replace('_', ' ')} {self.total(name):,}"
+
+    def _parts(self, name: str) -> str:
+        parts = sorted(self.counters[name].items()) if name in BY_PART else []
+        return f" ({', '.join(f'{of} {count:,}' for of, count in parts)})" if parts else ""
 
     def _sampled(self) -> Iterator[str]:
         for name, parts in sorted(self.samples.items()):

@@ -31,9 +31,10 @@ VOLUMES = {
     "T10": Volume("INPUTS", 1_500, 30_000, 100_000_000),
     "T11": Volume("ROWS", 2_000, 100_000, 1_000_000),
     "T12": Volume("JOB_KILLS", 6, 60, 500),
+    "T13": Volume("UPLOADS", 3, 24, 200),
 }
-"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, creations, inputs, rows, and
-kills during jobs."""
+"""Hypothesis runs, crash states, operations, syscalls, kills, power cuts, rounds, clients, creations, inputs, rows,
+kills during jobs, and files that the uploader brings through all of that."""
 
 
 def volume(test: str, level: Level) -> int:
