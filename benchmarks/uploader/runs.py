@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from benchmarks.client import Failed, drive
 from benchmarks.measure import cpu_of, steal, tree
 from benchmarks.options import tell
 from benchmarks.rounds import calm_down
-from benchmarks.subjects import LEVELS, NGINX, ROOT, Choice, Server, find, serving
+from benchmarks.subjects import LEVELS, NGINX, ROOT, Choice, Server, Subject, find, serving
 from benchmarks.tus import Source
 from conformance.peers import NotRun, run
 
@@ -91,7 +91,7 @@ def measure(size: int, rounds: int, place: Path, source: Source) -> dict[str, An
                 try:
                     if name not in servers:
                         directory = place / name.replace(" ", "-")
-                        servers[name] = stack.enter_context(serving(find(name, choice), source, directory))
+                        servers[name] = stack.enter_context(serving(_roomy(find(name, choice)), source, directory))
                 except NotRun as reason:
                     missing[each.name] = str(reason)
                     continue
@@ -107,6 +107,13 @@ def measure(size: int, rounds: int, place: Path, source: Source) -> dict[str, An
                     outcomes.append(asdict(outcome))
                     tell(f"durability {level} round {number + 1} {uploader.name}: {outcome.wall:.2f} s")
     return {"size": size, "rows": rows, "missing": missing}
+
+
+def _roomy(subject: Subject) -> Subject:
+    """Return a server that takes a file of any size; as one of several that are compared, it has a limit."""
+    if subject.peer is None or subject.name == NGINX:
+        return subject
+    return replace(subject, peer=replace(subject.peer, command=[*subject.peer.command, "--max-size", "none"]))
 
 
 def _upload(uploader: Uploader, server: Server, source: Source, size: int) -> Outcome:
