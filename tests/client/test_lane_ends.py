@@ -158,9 +158,9 @@ async def test_a_creation_is_waited_for_where_uploads_were_created_before(
 
 
 async def test_a_url_where_nothing_is(toy: Toy, make_file: Make) -> None:
-    """404 to the creation is no upload that vanished."""
+    """404 to the creation is no upload that vanished; the sentence says where there is none."""
     toy.always("POST", says(404))
-    with pytest.raises(Refused, match="404"):
+    with pytest.raises(Refused, match=f"no uploads can be created at {toy.url} .*404.*; is it the right URL"):
         await bring(toy, make_file(MIB))
     assert 1 == len(toy.asked("POST"))
 

@@ -294,3 +294,12 @@ async def test_a_file_that_changes_is_removed_and_forgotten(
             await uploading.upload(path, on_event=change)
     assert 404 == (await client.head(told.of(Created)[0].url)).status
     assert [] == await store.list()
+
+
+async def test_what_was_refused_at_once_is_not_remembered(toy: Toy, store: UrlStore, make_file: Make) -> None:
+    """There is nothing on the server that another run could go on with."""
+    toy.always("POST", says(403))
+    async with Client(toy.url, store=store) as client:
+        with pytest.raises(Refused):
+            await client.upload(make_file(MIB))
+    assert [] == await store.list()

@@ -246,7 +246,8 @@ class Lane:
             if not await self._is_said_by_the_server():
                 return TryAgain(gone.reason, status=gone.status)
             if self.url is None:
-                return Denied(gone.reason, status=gone.status or 404, error=gone.error)
+                reason = f"no uploads can be created at {self._course.endpoint} ({gone.reason}); is it the right URL?"
+                return Denied(reason, status=gone.status or 404, error=gone.error)
             if gone.status == 410 or self._handed == self._pieces.total:
                 return await self._why(gone, self.url)
         except PASSING as failure:

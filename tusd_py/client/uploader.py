@@ -161,7 +161,7 @@ class Uploader:
         except TransferFailed as end:
             if isinstance(end, SourceChanged):
                 await self._discard()
-            if _is_final(end):
+            if _is_final(end) or (isinstance(end, Refused) and not any(memory.urls)):
                 await memory.forget()
             raise
         await memory.arrive(url)
