@@ -13,6 +13,8 @@ from urllib.parse import urlsplit, urlunsplit
 from tests.support.proxy import Cut, delivered, end
 
 PIECE = 65536
+MOST_DRIPPED = 4096
+"""Bytes; more than that comes in pieces of so many."""
 LONG = 60.0
 """Seconds for which nobody waits."""
 LINGERS = 2.0
@@ -279,8 +281,10 @@ class _Passage:
                     self._done(self._swallows)
                     await self._keep(self._swallows.how)
                     return
-                for start in range(0, len(data), self._pace.piece):
-                    self._writer.write(data[start : start + self._pace.piece])
+                # What drips is a head; a file that is read back would take an hour.
+                piece = max(self._pace.piece, MOST_DRIPPED) if len(data) > MOST_DRIPPED else self._pace.piece
+                for start in range(0, len(data), piece):
+                    self._writer.write(data[start : start + piece])
                     await self._writer.drain()
                     if self._pace.piece < PIECE:
                         await asyncio.sleep(0.002)
