@@ -98,7 +98,9 @@ async def failing(engine: Driven, path: Path, call: str, *, new_threads: bool = 
             assert b"attached" in line, line
         yield
     finally:
-        strace.terminate()
+        # It has ended by itself when what it watched has.
+        with contextlib.suppress(ProcessLookupError):
+            strace.terminate()
         await strace.communicate()
 
 
@@ -156,3 +158,31 @@ async def test_commit_with_unknown_outcome(tmp_path: Path, killed: bool) -> None
     row = await engine.row()
     assert row is not None
     assert row.offset == (4 if killed else 8)
+
+
+async def test_commit_that_cannot_be_decided(tmp_path: Path) -> None:
+    """While nobody can tell what a failed COMMIT left, nobody is told an offset; then it stays so. (3.2, I3, I5)"""
+    async with driven(tmp_path, Durability.PATCH) as engine:
+        assert await engine.step("abcd") == "open 4 4"
+        # Every thread that opens the database again fails, too.
+        async with failing(engine, engine.log, "fdatasync"):
+            assert await engine.step("efgh") == "failed 500"
+            assert await engine.step("head") == "failed 423"
+            assert await engine.step("efgh") == "failed 423"
+        assert await engine.step("head") == "open 4 4"
+        await engine.kill()
+    row = await engine.row()
+    assert row is not None
+    assert row.offset == 4
+
+
+async def test_killed_before_it_could_be_decided(tmp_path: Path) -> None:
+    """A failed COMMIT that nobody was told anything about may have happened after a kill; its bytes are there. (I7)"""
+    async with driven(tmp_path, Durability.PATCH) as engine:
+        assert await engine.step("abcd") == "open 4 4"
+        async with failing(engine, engine.log, "fdatasync"):
+            assert await engine.step("efgh") == "failed 500"
+            await engine.kill()
+    row = await engine.row()
+    assert row is not None
+    assert engine.data.read_bytes()[: row.offset] == b"abcdefgh"[: row.offset]

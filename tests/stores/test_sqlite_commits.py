@@ -12,7 +12,7 @@ import aiosqlite
 import pytest
 from msgspec.structs import replace
 
-from tusd_py.errors import InsufficientStorage, StaleWriter, StoreError, UploadExists
+from tusd_py.errors import InsufficientStorage, StaleWriter, StoreBusy, StoreError, UploadExists
 from tusd_py.models.hook import HookEvent, Moment
 from tusd_py.models.job import Job, JobState
 from tusd_py.models.limits import Durability
@@ -216,6 +216,34 @@ async def test_failed_commit_of_every_change(
     assert {upload.id: await store.get(upload.id) for upload in await store.list_uploads()} == {
         upload.id: upload for upload in await store.list_uploads()
     }
+
+
+async def test_undecided_commit(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a crash may still make is shown to nobody, and nothing is committed before it is settled (3.2, I3)."""
+    await store.insert(UploadInfo(id="one", length=5, creation_key="key"), durable=True)
+    await store.insert(UploadInfo(id="other", length=5), durable=True)
+
+    async def fails(*_: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._database, "settle_log", fails)
+        await fail_once(patch, "execute_fetchall", "disk I/O error", sqlite3.SQLITE_IOERR_FSYNC)
+        with pytest.raises(StoreError):
+            await store.advance(progress("one"), durable=True)
+        for look in (store.get("one"), store.find_created("key"), store.known(["one"])):
+            with pytest.raises(StoreBusy):
+                await look
+        with pytest.raises(StoreError):
+            await store.insert(UploadInfo(id="new"), durable=True)
+        assert await store.get("other") is not None
+        assert await store.get("new") is None
+    one = await store.get("one")
+    assert one is not None
+    assert one.offset == 0
+    assert await store.find_created("key") == one
+    await store.advance(progress("one"), durable=True)
+    assert await store.known(["one", "new"]) == {"one"}
 
 
 async def test_falling_back_keeps_its_place(store: SqliteInfoStore) -> None:

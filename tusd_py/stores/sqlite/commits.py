@@ -11,14 +11,16 @@ from typing import Any
 import aiosqlite
 import msgspec
 
-from tusd_py.errors import InsufficientStorage, StoreError
+from tusd_py.errors import InsufficientStorage, StoreBusy, StoreError
 from tusd_py.models.upload import UploadInfo
 from tusd_py.stores.sqlite.ballast import Ballast, is_full, wants_room
-from tusd_py.stores.sqlite.database import Database, first_column
+from tusd_py.stores.sqlite.database import READ_TIMEOUT, Database, first_column
 from tusd_py.stores.sqlite.queries import QUERIES
 
 log = logging.getLogger(__name__)
 
+EVERYTHING = "*"
+"""The key of a change that may concern every upload; no id is like it."""
 GROUP_LIMIT = 1000
 """Most callers that share a commit: bounds the memory of a group and the wait of its members."""
 STOW_INTERVAL = 30.0
@@ -90,6 +92,8 @@ class Commits:
         self._database = database
         self._ballast = ballast
         self._look = look
+        self.undecided: set[str] = set()
+        """Keys of changes that a crash may still make, or not; nothing is committed before that is settled."""
         self._waiting: list[Change] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -110,6 +114,19 @@ class Commits:
         self._wake.set()
         return await change.done
 
+    async def decide(self, key: str) -> None:
+        """See to it that what readers see of an upload stays so, if a failed commit has left that open.
+
+        Cancel-safe. Raises `StoreBusy`: it is still open.
+        """
+        if self.undecided.isdisjoint((key, EVERYTHING)):
+            return
+        try:
+            async with asyncio.timeout(READ_TIMEOUT):
+                await self.settle(Change(key, durable=False))
+        except (StoreError, TimeoutError) as error:
+            raise StoreBusy from error
+
     async def close(self) -> None:
         """Commit what waits, then stop."""
         self._closing = True
@@ -127,6 +144,7 @@ class Commits:
                     # Whatever it was: the writer must go on, and nobody may wait for ever.
                     log.exception("a group of changes failed", extra={"action": "commit_failed"})
                     await self._database.drop_writer()
+                    self.undecided.update(change.key for change in group)
                     _fail(group)
                 await self._stow()
 
@@ -156,6 +174,9 @@ class Commits:
 
     async def _commit(self, group: list[Change]) -> None:
         """Commit a group and answer its callers; when it fails, see to it that one change hurts no other."""
+        if self.undecided and (error := await self._settle_log()):
+            _fail(group, error)
+            return
         try:
             changed = await self._transact(group)
         except (sqlite3.IntegrityError, sqlite3.DataError) as error:
@@ -194,17 +215,32 @@ class Commits:
     async def _find_out(self, group: list[Change], error: Exception) -> None:
         """Answer the callers of a commit whose outcome is unknown by what is stored (reliability 3.2)."""
         applied = set()
-        try:
-            if getattr(_cause(error), "sqlite_errorcode", 0) not in _BUSY:
-                await self._database.settle_log()
-                applied = {change.key for change in group if change.applied(await self._look(change.key))}
-        except (sqlite3.Error, StoreError) as undecided:
-            log.warning("what became of them is not known: %s", undecided, extra={"action": "commit_failed"})
-            await self._database.drop_writer()
+        if getattr(_cause(error), "sqlite_errorcode", 0) not in _BUSY:
+            self.undecided.update(change.key for change in group)
+            if await self._settle_log() is None:
+                applied = await self._find_applied(group)
         for change in group:
             if change.key in applied:
                 change.succeed(True)
         _fail([change for change in group if change.key not in applied], error)
+
+    async def _settle_log(self) -> sqlite3.Error | None:
+        """Decide what failed commits have left open, or return why that is still not possible."""
+        try:
+            await self._database.settle_log()
+        except sqlite3.Error as error:
+            log.warning("what became of a failed commit is not known: %s", error, extra={"action": "commit_failed"})
+            await self._database.drop_writer()
+            return error
+        self.undecided.clear()
+        return None
+
+    async def _find_applied(self, group: list[Change]) -> set[str]:
+        try:
+            return {change.key for change in group if change.applied(await self._look(change.key))}
+        except StoreError:
+            # The reader has logged why. Nothing of it can change any more, so whoever asks again is told what is.
+            return set()
 
     async def _transact(self, group: list[Change]) -> set[str]:
         """Run a group in one transaction; return the keys of those changes whose first step changed something."""

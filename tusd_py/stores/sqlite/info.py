@@ -17,7 +17,7 @@ from tusd_py.models.limits import Durability, Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadKind, UploadState
 from tusd_py.stores.sqlite.ballast import Ballast, wants_room
 from tusd_py.stores.sqlite.boot import current_boot_id, fall_back, settle_boot
-from tusd_py.stores.sqlite.commits import Change, Commits
+from tusd_py.stores.sqlite.commits import EVERYTHING, Change, Commits
 from tusd_py.stores.sqlite.database import Database, Parameters, first_column
 from tusd_py.stores.sqlite.health import unusable
 from tusd_py.stores.sqlite.jobs import SqliteJobStore, as_json
@@ -110,7 +110,12 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
             raise UploadExists
 
     async def get(self, upload_id: str) -> UploadInfo | None:
-        """Return what is known of an upload, as the last commit left it. Raises `StoreBusy` on a disk that hangs."""
+        """Return what is known of an upload, as the last commit left it.
+
+        Raises `StoreBusy` on a disk that hangs, or that fails so that nobody can tell yet what a kill would leave.
+        """
+        if self._commits is not None and self._commits.undecided:
+            await self._commits.decide(upload_id)
         if (upload := self._recent.get(upload_id)) is not None:
             return upload
         token = self._recent.begin_read(upload_id)
@@ -122,7 +127,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
 
     async def find_created(self, key: str) -> UploadInfo | None:
         """Return the upload with a `creation_key`; see `tusd_py.abc.InfoStore`. Raises `StoreBusy` as `get` does."""
-        return _first(await self._database.read_in_time("find_created", {"key": key}))
+        upload = _first(await self._database.read_in_time("find_created", {"key": key}))
+        if upload is not None and self._commits is not None:
+            await self._commits.decide(upload.id)
+        return upload
 
     async def _stored(self, upload_id: str) -> UploadInfo | None:
         return _first(await self._database.read("get_upload", {"id": upload_id}))
@@ -183,7 +191,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         """Take back what is not known to be synced; see `tusd_py.abc.InfoStore.fall_back`. What boot does, too."""
         if self._commits is None or self._commits.is_closing:
             raise StoreError("The info store is not open for writing")
-        change = Change("", durable=True, work=_fall_back)
+        change = Change(EVERYTHING, durable=True, work=_fall_back)
         change.settled = lambda _: self._recent.clear()
         await self._commits.settle(change)
 
@@ -193,7 +201,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         return Usage(row[0], int(row[1]))
 
     async def known(self, keys: Collection[str]) -> set[str]:
-        """Return those ids and keys that are known."""
+        """Return those ids and keys that are known. Raises `StoreBusy` while nobody can tell for some upload."""
+        if self._commits is not None:
+            for key in list(self._commits.undecided):
+                await self._commits.decide(key)
         return first_column(await self._database.read("known_uploads", {"keys": as_json(keys)}))
 
 
