@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import resource
@@ -68,6 +69,7 @@ async def run(settings: Settings, ready: Callable[[str], None]) -> None:
             settings.durability,
             extra={"action": "started", "durability": str(settings.durability)},
         )
+        _spare_the_collector()
         ready(url)
         await ended.wait()
         log.info("shutting down", extra={"action": "stopping"})
@@ -79,6 +81,12 @@ def _allow_descriptors() -> None:
     """Take as many file descriptors as the system grants: an upload needs three, and the usual soft limit is 1024."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _spare_the_collector() -> None:
+    """Let the garbage collector never again look at what the start made: it lives as long as the process."""
+    gc.collect()
+    gc.freeze()
 
 
 def _complain_seldom() -> None:

@@ -60,7 +60,13 @@ class RecordingData(MemoryData):
     _store: RecordingDataStore
 
     async def write(
-        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+        self,
+        offset: int,
+        buffers: Sequence[bytes],
+        digest: Digest | None = None,
+        *,
+        sync: bool = False,
+        last: bool = False,
     ) -> None:
         self._store.journal.note("write", f"{offset}+{sum(map(len, buffers))}")
         await super().write(offset, buffers, digest)

@@ -75,6 +75,23 @@ def test_opens_late(opener: Opener) -> None:
     assert not is_open(fd)
 
 
+def test_rests(opener: Opener) -> None:
+    """Between two uses it may be closed, but not under anybody; whoever comes next opens it again (I12, I19)."""
+    data = Descriptor(opens=opener)
+    data.rest()
+    with data.use() as fd:
+        data.rest()
+        assert is_open(fd)
+    data.rest()
+    assert (opener.calls, data.number, is_open(fd)) == (1, -1, False)
+    with data.use():
+        assert opener.calls == 2
+    data.close()
+    data.rest()
+    with pytest.raises(OSError, match="closed"):
+        data.acquire()
+
+
 def test_never_used(opener: Opener) -> None:
     """What nobody has used is closed without being opened, and stays closed (I12)."""
     data = Descriptor(opens=opener)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores.moving import descriptors
 from tests.stores.placed import located
 from tusd_py.abc import Data
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError, UploadExists, UploadNotFound
@@ -348,6 +349,27 @@ async def test_no_descriptor_is_left(store: FileDataStore, key: str) -> None:
     await store.remove(key, durable=True)
     await store.close()
     assert len(os.listdir("/proc/self/fd")) < before
+
+
+@pytest.mark.parametrize("sync", [False, True])
+async def test_closed_behind_the_last_bytes(store: FileDataStore, sync: bool) -> None:
+    """What was said to be the last has no descriptor any more; what comes all the same is done (I12, I19)."""
+    before = descriptors()
+    await store.create("one", durable=False)
+    data = await store.write_to("one")
+    await data.write(0, [b"abc"], sync=sync)
+    assert descriptors() != before
+    await data.write(3, [b"def"], sync=sync, last=True)
+    assert descriptors() == before
+    await data.truncate(4)
+    await data.write(4, [b"e"], sync=sync, last=True)
+    await data.sync()
+    await data.seal(5, durable=sync)
+    assert descriptors() == before
+    await data.close()
+    reader = await store.read_from("one")
+    assert await reader.read(0, 9) == b"abcde"
+    await reader.close()
 
 
 async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tusd_py.stores.threads import DiskThreads
+from tusd_py.stores.threads import SHARED, DiskThreads
 
 
 @pytest.fixture
@@ -96,3 +96,40 @@ async def test_later_says_nothing(threads: DiskThreads) -> None:
 
     threads.later(fail)
     assert await threads.run(divmod, 7, 2) == (3, 1)
+
+
+async def test_short_calls_share_a_trip(threads: DiskThreads) -> None:
+    """While one is under way, short calls of one turn of the loop are done by one thread, one after the other (I11)."""
+    go_on, begun = threading.Event(), threading.Event()
+
+    def first() -> int:
+        begun.set()
+        assert go_on.wait(10)
+        return threading.get_ident()
+
+    alone = threads.run_short(first)
+    assert await asyncio.to_thread(begun.wait, 10)
+    together = [threads.run_short(threading.get_ident) for _ in range(SHARED + 1)]
+    identities = await asyncio.gather(*together)
+    assert len(set(identities[:SHARED])) == 1
+    assert not alone.done()
+    go_on.set()
+    assert await alone not in identities
+
+
+async def test_short_calls_are_on_their_own(threads: DiskThreads) -> None:
+    """Of those that share a trip each has its own answer; one that is given up is not done, the others are (I10)."""
+
+    def fail() -> None:
+        raise ValueError
+
+    done: list[int] = []
+    calls = [threads.run_short(done.append, 0), threads.run_short(fail)]
+    calls += [threads.run_short(done.append, n) for n in range(1, 4)]
+    calls[3].cancel()
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for result in results] == [
+        type(None), ValueError, type(None), asyncio.CancelledError, type(None),
+    ]  # fmt: skip
+    assert done == [0, 1, 3]
+    assert await threads.run_short(divmod, 7, 2) == (3, 1)

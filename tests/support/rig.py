@@ -46,7 +46,13 @@ class TroubledData(MemoryData):
     _store: TroubledStore
 
     async def write(
-        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+        self,
+        offset: int,
+        buffers: Sequence[bytes],
+        digest: Digest | None = None,
+        *,
+        sync: bool = False,
+        last: bool = False,
     ) -> None:
         await self._store.at("write")
         room, size = self._store.room, sum(map(len, buffers))

@@ -13,11 +13,18 @@ class Data(ABC):
 
     @abstractmethod
     async def write(
-        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+        self,
+        offset: int,
+        buffers: Sequence[bytes],
+        digest: Digest | None = None,
+        *,
+        sync: bool = False,
+        last: bool = False,
     ) -> None:
         """Store all buffers one after the other at an absolute offset, and feed them to `digest`.
 
-        With `sync`, also what `sync` promises and raises.
+        With `sync`, also what `sync` promises and raises. The `last` ones are followed by no others as far as is known:
+        what was opened for them may be closed, and is opened again when it is needed after all.
 
         Raises:
             InsufficientStorage: no space, quota or file size limit; `written` bytes of it are stored.

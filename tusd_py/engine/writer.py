@@ -59,15 +59,15 @@ class Writer:
     async def write(self, buffers: Sequence[bytes], digest: Digest | None = None, *, last: bool = False) -> None:
         """Store buffers behind each other. After `InsufficientStorage` the part that fitted counts as written.
 
-        The `last` ones before a commit are synced on the way, where the commit would do it. Raises also what made a
-        checkpoint fail.
+        The `last` ones before a commit are synced on the way, where the commit would do it; the data is closed then,
+        and opened again when it is needed after all. Raises also what made a checkpoint fail.
         """
         await self._checkpointed(wait=False)
         data = await self._open()
         sync = last and self._ctx.policy.durability.syncs_progress
         start = self.position
         try:
-            await data.write(start, buffers, digest, sync=sync)
+            await data.write(start, buffers, digest, sync=sync, last=last)
         except InsufficientStorage as error:
             self._ctx.received["read"] += error.written
             self.position = start + error.written

@@ -10,6 +10,7 @@ import base64
 import re
 from collections.abc import Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from urllib.parse import quote
 
 from tusd_py.errors import TusError
@@ -97,7 +98,13 @@ def is_media_type(value: str, expected: str) -> bool:
 
 def imf_fixdate(seconds: float) -> str:
     """Return seconds since the Unix epoch as IMF-fixdate (RFC 9110 5.6.7), in English in every locale."""
-    return formatdate(int(min(max(seconds, 0.0), _LAST_SECOND)), usegmt=True)
+    return _fixdate(int(min(max(seconds, 0.0), _LAST_SECOND)))
+
+
+@lru_cache(maxsize=64)
+def _fixdate(second: int) -> str:
+    """Return it for a whole second: many answers have the same."""
+    return formatdate(second, usegmt=True)
 
 
 def uri_value(uri: str) -> str:

@@ -51,6 +51,15 @@ class Descriptor:
             if not self._users and self._unused is not None:
                 self._unused.set()
 
+    def rest(self) -> None:
+        """Close the descriptor if nobody uses it; whoever comes next opens it again."""
+        with self._lock:
+            if self._users or self._opens is None:
+                return
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
+                os.close(fd)
+
     @contextmanager
     def use(self) -> Iterator[int]:
         """Keep the descriptor open for the time of the block. Raises as `acquire`."""

@@ -23,6 +23,8 @@ from tusd_py.stores.threads import DiskThreads, to_the_end
 COPY_STEP = 64 * 1024 * 1024
 """Bytes copied in one go on a thread; a copy can be cancelled between two steps."""
 NAMES_BATCH = 500
+SHORT_WRITE = 64 * 1024
+"""Bytes that are written to the page cache in no time, so that several such writes may share a trip to a thread."""
 SHARDS_BATCH = 64
 
 
@@ -42,14 +44,22 @@ class FileData(Data):
         self._broken: OSError | None = None
 
     async def write(
-        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+        self,
+        offset: int,
+        buffers: Sequence[bytes],
+        digest: Digest | None = None,
+        *,
+        sync: bool = False,
+        last: bool = False,
     ) -> None:
-        """Store buffers; see `tusd_py.abc.Data.write`. Hashing and syncing happen in the same trip to a thread."""
+        """Store buffers; see `tusd_py.abc.Data.write`. Everything happens in the same trip to a thread."""
         self._check()
         if not sync:
-            await self._threads.run(posix.write_buffers, self._descriptor, offset, buffers, digest)
+            size = sum(map(len, buffers))
+            run = self._threads.run_short if size <= SHORT_WRITE and digest is None else self._threads.run
+            await run(posix.write_buffers, self._descriptor, offset, buffers, digest, last)
             return
-        failed = await self._threads.run(posix.write_and_sync, self._descriptor, offset, buffers, digest)
+        failed = await self._threads.run(posix.write_and_sync, self._descriptor, offset, buffers, digest, last)
         if failed is not None:
             self._broken = failed
             raise posix.translated(failed) from failed
@@ -205,7 +215,7 @@ class FileDataStore(DataStore):
         if durable:
             await self._newborn.create(key, buffers)
         else:
-            await threads.run(root.create, key, buffers, False)
+            await threads.run_short(root.create, key, buffers, False)
 
     async def write_to(self, key: str, *, holds: int | None = 0) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""

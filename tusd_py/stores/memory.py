@@ -23,7 +23,13 @@ class MemoryData(Data):
         self._content = content
 
     async def write(
-        self, offset: int, buffers: Sequence[bytes], digest: Digest | None = None, *, sync: bool = False
+        self,
+        offset: int,
+        buffers: Sequence[bytes],
+        digest: Digest | None = None,
+        *,
+        sync: bool = False,
+        last: bool = False,
     ) -> None:
         """Store buffers; see `tusd_py.abc.Data.write`."""
         for buffer in buffers:

@@ -36,7 +36,7 @@ class Newborn:
             self._making -= 1
 
     async def _create(self, key: str, buffers: Sequence[bytes]) -> None:
-        new = await self._threads.run(self._root.begin, key, buffers, True)
+        new = await self._threads.run_short(self._root.begin, key, buffers, True)
         settled = asyncio.get_running_loop().create_future()
         self._made.append((new, settled))
         if self._settling is None:

@@ -162,7 +162,7 @@ class Root:
                 os.fsync(directory)
 
     def seal(self, key: str, data: Descriptor, length: int, durable: bool) -> None:
-        """Make a file exactly `length` bytes; with `durable` also safe. Raises `DataLost`, `OSError`."""
+        """Make a file exactly `length` bytes and close it; with `durable` also safe. Raises `DataLost`, `OSError`."""
         with data.use() as fd:
             size = os.fstat(fd).st_size
             if size < length:
@@ -172,6 +172,7 @@ class Root:
             if durable:
                 os.fdatasync(fd)
                 self._sync_names(place(key)[0])
+        data.rest()
 
     def sync_all(self) -> None:
         """Bring everything in this file system to stable storage. Raises `OSError`."""
@@ -241,13 +242,20 @@ class Root:
             self._directories.sync(way, directory)
 
 
-def write_buffers(data: Descriptor, offset: int, buffers: Sequence[bytes | memoryview], digest: Digest | None) -> None:
-    """Write buffers behind each other at `offset` and feed them to `digest`. Raises `InsufficientStorage`."""
+def write_buffers(
+    data: Descriptor, offset: int, buffers: Sequence[bytes | memoryview], digest: Digest | None, last: bool = False
+) -> None:
+    """Write buffers behind each other at `offset` and feed them to `digest`; close the file behind the `last` ones.
+
+    Raises `InsufficientStorage`, `OSError`.
+    """
     with data.use() as fd:
         write_all(fd, offset, buffers)
         if digest is not None:
             for buffer in buffers:
                 digest.update(buffer)
+    if last:
+        data.rest()
 
 
 def write_all(fd: int, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
@@ -292,13 +300,17 @@ def translated(error: OSError, written: int = 0) -> InsufficientStorage | OSErro
     return InsufficientStorage(written=written) if error.errno in _FULL else error
 
 
-def write_and_sync(data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None) -> OSError | None:
+def write_and_sync(
+    data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None, last: bool
+) -> OSError | None:
     """As `write_buffers`, then as `sync`; return what went wrong with the syncing, which is worse than not writing."""
     write_buffers(data, offset, buffers, digest)
     try:
         sync(data)
     except OSError as error:
         return error
+    if last:
+        data.rest()
     return None
 
 

@@ -1,7 +1,8 @@
 """The threads on which a store waits for its disk.
 
 An executor as the standard library has one, with a cheaper way in for an event loop: all that finished since the loop
-looked last wakes it once, where `run_in_executor` wakes it for each.
+looked last wakes it once, where `run_in_executor` wakes it for each; and short calls share a trip to a thread. What a
+trip costs is not the call, but threads that take the interpreter from each other around every system call.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import suppress
 from queue import SimpleQueue
@@ -17,7 +18,18 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+SHARED = 32
+"""Most short calls that share a trip: where the disk is slow, each may have to wait for all of them."""
+
 _Work = Callable[[], None]
+_Call = tuple["asyncio.Future[Any] | None", Callable[..., Any], tuple[object, ...]]
+
+
+def _nothing() -> None:
+    """Be a trip of its own."""
+
+
+_END_OF_TRIP: _Call = (None, _nothing, ())
 
 
 class DiskThreads(Executor):
@@ -31,22 +43,31 @@ class DiskThreads(Executor):
         self._idle: deque[None] = deque()
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any] | None, Any, BaseException | None]] = deque()
         self._waking = False
+        self._short: list[_Call] = []
+        """Short calls that wait for the others of this turn of the loop."""
+        self._trips = 0
+        """Trips for short calls that are under way."""
 
     def run(self, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """Call a blocking function on a thread. Cancelling does not stop it once it has begun."""
         future: asyncio.Future[T] = self._loop.create_future()
+        self._put(lambda: self._do([(future, func, args)]))
+        return future
 
-        def work() -> None:
-            if future.cancelled():
-                return
-            try:
-                self._finish(future, func(*args), None)
-            except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
-                self._finish(future, None, error)
+    def run_short(self, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
+        """As `run`, for what takes microseconds unless the disk is slow: one call may have to wait for another.
 
-        self._put(work)
+        While some are under way, those of one turn of the event loop share a trip, at most `SHARED` of them.
+        """
+        future: asyncio.Future[T] = self._loop.create_future()
+        if not self._trips:
+            self._travel([(future, func, args)])
+        else:
+            if not self._short:
+                self._loop.call_soon(self._travel_together)
+            self._short.append((future, func, args))
         return future
 
     def later(self, func: Callable[..., object], *args: object) -> None:
@@ -84,6 +105,29 @@ class DiskThreads(Executor):
             for thread in threads:
                 thread.join()
 
+    def _travel_together(self) -> None:
+        calls, self._short = self._short, []
+        for start in range(0, len(calls), SHARED):
+            self._travel(calls[start : start + SHARED])
+
+    def _travel(self, calls: Sequence[_Call]) -> None:
+        self._put(lambda: self._do([*calls, _END_OF_TRIP]))
+        self._trips += 1
+
+    def _do(self, calls: Sequence[_Call]) -> None:
+        for future, func, args in calls:
+            if future is not None and future.cancelled():
+                continue
+            try:
+                self._done.append((future, func(*args), None))
+            except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
+                self._done.append((future, None, error))
+        # Whoever finds the loop not woken yet wakes it: for everything that is done by the time it looks.
+        if not self._waking:
+            self._waking = True
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._answer)
+
     def _put(self, work: _Work) -> None:
         if self._closed:
             raise RuntimeError("The store was closed")
@@ -105,22 +149,16 @@ class DiskThreads(Executor):
             del work
             self._idle.append(None)
 
-    def _finish(self, future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-        self._done.append((future, result, error))
-        # Whoever finds the loop not woken yet wakes it: for everything that is done by the time it looks.
-        if not self._waking:
-            self._waking = True
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._answer)
-
     def _answer(self) -> None:
         # Before the look at what is done: what comes later wakes the loop again.
         self._waking = False
         while self._done:
             future, result, error = self._done.popleft()
-            if future.done():
+            if future is None:
+                self._trips -= 1
+            elif future.done():
                 continue
-            if error is None:
+            elif error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
