@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.rounds import Row
-from benchmarks.subjects import BEFORE, OURS
+from benchmarks.subjects import BEFORE, OURS, UVLOOP
 from benchmarks.verdicts import NO, UNITS, YES, figures, ratio, verdict
 from benchmarks.workloads import Sizes, Workload
 
@@ -151,7 +151,8 @@ def _ratios(workload: JSON) -> Iterator[str]:
     lines = []
     for subject in OURS:
         same_level = f"before {subject.rpartition(' ')[2]}"
-        others = [name for name in rows if name not in (*OURS, *BEFORE) or name == same_level]
+        foreign = (name for name in rows if name not in (*OURS, *BEFORE, UVLOOP))
+        others = [*(name for name in rows if name == same_level or name.startswith(f"{subject} ")), *foreign]
         if subject in rows:
             lines += [line for other in others for line in _pair(workload, rows, subject, other)]
             lines += _memory(workload, subject, rows[subject])

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from benchmarks.client import Failed, Request, Response, drive
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[1]
 LIMITS = Path(__file__).parent / "limits"
 LEVELS = ("none", "patch")
 OURS = tuple(f"tusd-py {level}" for level in LEVELS)
+UVLOOP = "tusd-py patch on uvloop"
 BEFORE = tuple(f"before {level}" for level in LEVELS)
 PEERS = ("tusd", "rustus", "@tus/server", "tuspyserver")
 SPLICE, NGINX, NAIVE, EMPTY = "splice sink", "nginx", "naive aiohttp", "empty aiohttp"
@@ -65,7 +66,7 @@ class Server:
     data: Path
 
 
-def _tusd_py(choice: Choice, level: str, *, before: bool) -> Subject:
+def _tusd_py(choice: Choice, level: str, *, before: bool = False, on_uvloop: bool = False) -> Subject:
     name = f"{'before' if before else 'tusd-py'} {level}"
     peer = peers.ours(choice.peers_dir)
     command = ["env", f"PYTHONPATH={ROOT}", *peer.command]
@@ -80,6 +81,12 @@ def _tusd_py(choice: Choice, level: str, *, before: bool) -> Subject:
         asked = command[: command.index("serve")]
         peer = replace(peer, version=peers.run(*asked, "--version").rpartition(" ")[2])
     note = f"durability {level}"
+    if on_uvloop:
+        try:
+            note += f"; uvloop {version('uvloop')}"
+        except PackageNotFoundError:
+            return Subject(UVLOOP, missing="uvloop is not installed")
+        name, command = UVLOOP, [*command, "--event-loop", "uvloop"]
     return Subject(name, replace(peer, command=[*command, "--durability", level], note=note))
 
 
@@ -128,7 +135,8 @@ def _nginx() -> Subject:
 
 
 MAKERS: dict[str, Callable[[Choice], Subject]] = {
-    **{f"tusd-py {level}": functools.partial(_tusd_py, level=level, before=False) for level in LEVELS},
+    **{f"tusd-py {level}": functools.partial(_tusd_py, level=level) for level in LEVELS},
+    UVLOOP: functools.partial(_tusd_py, level="patch", on_uvloop=True),
     **{f"before {level}": functools.partial(_tusd_py, level=level, before=True) for level in LEVELS},
     **{name: functools.partial(_peer, name) for name in PEERS},
     SPLICE: _splice,

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks import local_limits
 from benchmarks.client import Failed, Response, Script
 from benchmarks.site import Outcome, Site, shared
-from benchmarks.subjects import BEFORE, EMPTY, NAIVE, NGINX, OURS, PEERS, SPLICE
+from benchmarks.subjects import BEFORE, EMPTY, NAIVE, NGINX, OURS, PEERS, SPLICE, UVLOOP
 from benchmarks.tus import Source, one, place_of
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -140,6 +140,7 @@ def creations(site: Site, sizes: Sizes) -> Outcome:
 
 
 SERVERS = (*OURS, *BEFORE, *PEERS)
+SMALL = (*OURS, UVLOOP, *BEFORE, *PEERS)
 MANY = (Target(NONE, "tusd", 2), Target(PATCH, "tusd", 2))
 
 WORKLOADS = (
@@ -168,7 +169,7 @@ WORKLOADS = (
     ),
     Workload(
         "small-files", "Small files by creation-with-upload; by POST and PATCH where the server lacks it.",
-        small_files, Sizes(10 * KIB, 10_000, 16), Sizes(10 * KIB, 1_000, 16), "rate", (*SERVERS, EMPTY),
+        small_files, Sizes(10 * KIB, 10_000, 16), Sizes(10 * KIB, 1_000, 16), "rate", (*SMALL, EMPTY),
         targets=(
             *(Target(level, peer, ratio) for level in OURS for peer, ratio in
               (("tusd", 1), ("@tus/server", 2), ("tuspyserver", 3))),
@@ -188,16 +189,16 @@ WORKLOADS = (
     ),
     Workload(
         "tiny-chunks", "One upload in PATCHes of 1 KiB on one connection.", chunks, Sizes(2_000 * KIB, piece=KIB),
-        Sizes(500 * KIB, piece=KIB), "rate", (*SERVERS, EMPTY),
+        Sizes(500 * KIB, piece=KIB), "rate", (*SMALL, EMPTY),
     ),
     *(
         Workload(f"heads-{number}", f"HEAD, {number} at a time, each of an upload of its own.", heads,
-                 Sizes(0, count, number), Sizes(0, count // 5, number), "rate", (*SERVERS, EMPTY))
+                 Sizes(0, count, number), Sizes(0, count // 5, number), "rate", (*SMALL, EMPTY))
         for number, count in ((1, 5_000), (64, 20_000))
     ),
     *(
         Workload(f"creations-{number}", f"POST without body, {number} at a time.", creations, Sizes(0, count, number),
-                 Sizes(0, count // 5, number), "rate", (*SERVERS, EMPTY))
+                 Sizes(0, count // 5, number), "rate", (*SMALL, EMPTY))
         for number, count in ((1, 2_500), (64, 10_000))
     ),
     # Last, as it removes thousands of files; those that make files should not come after it.

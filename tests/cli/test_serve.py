@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import socket
@@ -100,3 +101,14 @@ def test_port_in_use_is_refused_in_one_line(tmp_path: Path) -> None:
     assert (1, "") == (second.returncode, second.stdout)
     assert "Error: cannot listen" in second.stderr
     assert "Traceback" not in second.stderr
+
+
+def test_uvloop_that_is_not_there(tmp_path: Path) -> None:
+    """An event loop that is asked for and cannot be had is refused with a line that says what to install."""
+    (tmp_path / "uvloop.py").write_text("raise ImportError", encoding="utf-8")
+    command = [sys.executable, "-m", "tusd_py", "serve", "--event-loop", "uvloop", "--data-dir", str(tmp_path / "data")]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: event_loop: uvloop cannot be imported; install tusd-py[speed]\n"
+    assert not (tmp_path / "data").exists()

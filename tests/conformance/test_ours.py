@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.conformance.asking import ask
 from tests.conftest import StartServer
-from tests.support.servers import Target
+from tests.support.servers import Target, process
 
 EXTENSIONS = ["creation-with-upload", "creation-defer-length", "termination", "concatenation", "checksum", "expiration"]
 
@@ -41,6 +42,16 @@ async def test_other_settings(start_server: StartServer, settings: dict[str, Any
         "concatenation", "--section", "creation_defer_length", "--section", "termination",
     )  # fmt: skip
     assert [] == [each for each in faults(report) if each[0] != "CRE-POST-02"]
+    assert 0 == code
+
+
+async def test_on_uvloop(tmp_path: Path) -> None:
+    """On the other event loop every row is the same, and the server leaves as it should."""
+    async with process(tmp_path / "data", event_loop="uvloop", data_plane_from=1) as target:
+        assert target.process is not None
+        assert "uvloop" in Path(f"/proc/{target.process.pid}/maps").read_text(encoding="utf-8")
+        code, report = await ask(target.url)
+    assert [] == faults(report)
     assert 0 == code
 
 

@@ -8,7 +8,7 @@ import pytest
 from tusd_py.errors import StartupError
 from tusd_py.hooks.payload import PayloadStyle
 from tusd_py.models.limits import EXTENSIONS, Durability, Limits
-from tusd_py.settings import LogFormat, Settings, SettingsError, declared
+from tusd_py.settings import EventLoop, LogFormat, Settings, SettingsError, declared
 
 
 def test_defaults() -> None:
@@ -66,6 +66,7 @@ def test_defaults() -> None:
         "job_concurrency": 4,
         "jobs_keep": 7 * 86400.0,
         "jobs": (),
+        "event_loop": EventLoop.ASYNCIO,
         "log_format": LogFormat.TEXT,
     }
     assert expected == msgspec.structs.asdict(Settings())

@@ -3,7 +3,8 @@
 Nothing here knows the web framework or any concrete store.
 """
 
-from tusd_py.settings.declared import LogFormat as LogFormat
+from tusd_py.settings.choices import EventLoop as EventLoop
+from tusd_py.settings.choices import LogFormat as LogFormat
 from tusd_py.settings.declared import Settings as Settings
 from tusd_py.settings.declared import declared as declared
 from tusd_py.settings.doc import SettingsError as SettingsError

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -12,17 +11,11 @@ import msgspec
 from tusd_py.models.limits import EXTENSIONS, Durability, Limits
 from tusd_py.settings import addresses, checks, kinds
 from tusd_py.settings.checked import values_of
+from tusd_py.settings.choices import EventLoop, LogFormat
 from tusd_py.settings.doc import Declared, Doc, Group, SettingsError, suggest
 from tusd_py.settings.processing import ProcessingSettings
 
 _DAY = 86400.0
-
-
-class LogFormat(StrEnum):
-    """How log records are written."""
-
-    TEXT = "text"
-    JSON = "json"
 
 
 class Settings(ProcessingSettings, frozen=True, kw_only=True):
@@ -323,10 +316,20 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
         ),
     ] = 30.0
 
+    event_loop: Annotated[
+        EventLoop,
+        Doc(
+            Group.PROCESS,
+            kinds.choice(EventLoop),
+            "What runs the server.",
+            "uvloop takes more small requests a second, and has to be installed: `tusd-py[speed]`.",
+        ),
+    ] = EventLoop.ASYNCIO
+
     log_format: Annotated[
         LogFormat,
         Doc(
-            Group.LOGS,
+            Group.PROCESS,
             kinds.choice(LogFormat),
             "How log lines on stderr are written.",
             "One line per record in both.",

@@ -24,7 +24,7 @@ class Group(StrEnum):
     TIMES = "Times"
     HOOKS = "Hooks"
     JOBS = "Jobs"
-    LOGS = "Logs"
+    PROCESS = "Process"
 
 
 class Doc(msgspec.Struct, frozen=True):
