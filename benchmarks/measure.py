@@ -91,11 +91,16 @@ def watching(pid: int) -> Iterator[tuple[Watch, Callable[[], None]]]:
 
 
 def file_system(place: Path) -> str:
-    """Return the type of the file system that a directory is on."""
+    """Return the type of the file system that a directory is on, and what is unusual about it."""
     best, kind = "", "unknown"
     for line in (PROC / "mounts").read_text().splitlines():
         point, name = line.split()[1:3]
         point = point.encode().decode("unicode_escape")
         if place.resolve().is_relative_to(point) and len(point) >= len(best):
             best, kind = point, name
-    return kind
+    number = place.stat().st_dev
+    device = Path(f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve().name
+    if kind == "ext4" and not list((PROC / "fs" / "jbd2").glob(f"{device}-*")):
+        # It makes files slower for minutes after others were removed.
+        kind += " without a journal"
+    return f"{kind} on a loop device" if device.startswith("loop") else kind

@@ -1,7 +1,8 @@
-"""Of what the costs are counted: requests to a server on one connection, and pure functions."""
+"""Of what the costs are counted: requests to a server on one connection, trips to a thread, and pure functions."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from tusd_py.protocol.intents import Append
 from tusd_py.protocol.messages import RequestHead
 from tusd_py.protocol.metadata import check_metadata
 from tusd_py.protocol.tus1 import Tus1
+from tusd_py.stores.threads import DiskThreads
 
 KIB, MIB = 2**10, 2**20
 ID = "0123456789abcdef0123456789abcdef"
@@ -67,6 +69,21 @@ def function_cases(sizes: Sizes, what: str) -> Iterator[tuple[str, float]]:
             for _ in range(sizes.calls):
                 call()
         yield name, figure[0] / sizes.calls
+
+
+def trip_case(sizes: Sizes, what: str) -> Iterator[tuple[str, float]]:
+    """Count once what it costs to have a thread do nothing, from the event loop and back."""
+    yield "trip to a disk thread", asyncio.run(_trips(sizes.requests, what))
+
+
+async def _trips(count: int, what: str) -> float:
+    threads = DiskThreads(1, name="trip")
+    await threads.run(int)
+    with counting(os.getpid(), what) as figure:
+        for _ in range(count):
+            await threads.run(int)
+    threads.shutdown()
+    return figure[0] / count
 
 
 class _Scripts:

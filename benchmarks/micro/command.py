@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks import options as opt
 from benchmarks.about import about
 from benchmarks.micro import report
-from benchmarks.micro.cases import MIB, Sizes, function_cases, server_cases, turn
+from benchmarks.micro.cases import MIB, Sizes, function_cases, server_cases, trip_case, turn
 from benchmarks.micro.counting import unit
 from benchmarks.options import JSON, Parser, tell
 from benchmarks.rounds import calm_down, source_of
@@ -43,7 +43,7 @@ def _measure(options: argparse.Namespace, what: str) -> dict[str, Any]:
             with turn(place, number) as own_place:
                 for name, figure in server_cases(own_place, source, sizes, what):
                     found.setdefault(name, []).append(figure)
-            for name, figure in function_cases(sizes, what):
+            for name, figure in (*trip_case(sizes, what), *function_cases(sizes, what)):
                 found.setdefault(name, []).append(figure)
             tell(f"round {number + 1} of {rounds}")
     return {"about": where, "quick": options.quick, "count": rounds, "unit": what, "cases": found}

@@ -15,7 +15,7 @@ from benchmarks.client import Failed
 from benchmarks.micro import command, counting, report
 from benchmarks.micro.cases import Sizes
 
-CASES = 13
+CASES = 14
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from tests.client.conftest import Told
 from tests.client.toy import Toy, swallows
 from tests.support.servers import Target
 from tusd_py.client.client import Client
-from tusd_py.client.records import Finished, Options, Warned
+from tusd_py.client.records import Event, Finished, Options, Warned
 from tusd_py.client.urlstore import UrlStore
 
 KIB, MIB = 2**10, 2**20
@@ -128,13 +128,16 @@ async def test_store_that_fails_meanwhile(
 ) -> None:
     """That is told, and every file arrives."""
     monkeypatch.setattr("tusd_py.client.remembering._SOON", 0.0)
-    async with Client(server.url, options=QUICK, store=store, batch="b") as client:
+    noted: list[Event] = []
+    async with Client(server.url, options=QUICK, store=store, batch="b", on_event=noted.append) as client:
         await client.upload(make_file(10, name="a"), on_event=told.append)
         store.path.write_bytes(b"no database at all, and long enough to be seen as none" * 100)
         await client.upload(make_file(10, name="b"), on_event=told.append)
         await client.forget_arrived()
     assert 2 == len(told.of(Finished))
     assert told.of(Warned)
+    words = [event.reason for event in noted if isinstance(event, Warned)]
+    assert words[0].startswith("another run may take for sent what it is to send anew: ")
 
 
 async def test_answer_to_a_small_creation_that_is_lost(toy: Toy, store: UrlStore, make_file: Make) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from tusd_py.client.errors import SourceBusy
+from tusd_py.client.errors import SourceBusy, StoreUnusable
 from tusd_py.client.source import Fingerprint
-from tusd_py.client.urlstore import Stored, StoreUnusable, UrlStore, default_path
+from tusd_py.client.urlstore import Stored, UrlStore, default_path
 
 ENDPOINT = "https://example.org/files/"
 STORED = Stored(
@@ -177,7 +177,7 @@ _CHILD = """
 import asyncio, sys
 from pathlib import Path
 from tusd_py.client.urlstore import Stored, UrlStore, Fingerprint
-from tusd_py.client.errors import SourceBusy
+from tusd_py.client.errors import SourceBusy, StoreUnusable
 
 store, name = UrlStore(Path(sys.argv[1])), sys.argv[2]
 fingerprint = Fingerprint(size=1, mtime_ns=1, inode=1, digest="")

@@ -12,7 +12,8 @@ from msgspec.structs import replace
 
 from tests.client.test_urlstore import ENDPOINT, STORED
 from tests.support.disks import small_disk
-from tusd_py.client.urlstore import StoreUnusable, UrlStore
+from tusd_py.client.errors import StoreUnusable
+from tusd_py.client.urlstore import UrlStore
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import click
 
 from tusd_py.cli.options import Refusal
 from tusd_py.cli.text import date, document, printable, round_size, table
-from tusd_py.client.urlstore import Stored, StoreUnusable, UrlStore
+from tusd_py.client.errors import StoreUnusable
+from tusd_py.client.urlstore import Stored, UrlStore
 
 _COLUMNS = ("BEGUN", "SIZE", "FILE NOW", "SERVER", "FILE")
 

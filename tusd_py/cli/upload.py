@@ -32,11 +32,11 @@ from tusd_py.cli.transfer_options import (
     transfer_options,
 )
 from tusd_py.client.client import Client
-from tusd_py.client.errors import GaveUp, NotATusServer, SourceUnusable, Untrusted
+from tusd_py.client.errors import GaveUp, NotATusServer, SourceUnusable, StoreUnusable, Untrusted
 from tusd_py.client.feasible import MOST_PARTS
 from tusd_py.client.records import Event, Finished, Options, Warned
 from tusd_py.client.source import WINDOW, PipeSource
-from tusd_py.client.urlstore import StoreUnusable, UrlStore
+from tusd_py.client.urlstore import UrlStore
 from tusd_py.errors import InvalidMetadata
 from tusd_py.protocol.metadata import format_metadata
 from tusd_py.settings import kinds
@@ -161,7 +161,7 @@ class Sending:
         batch = self._batch if self._display.tally.files > 1 else None
         async with (
             self._display,
-            Client(url, options=self._options, store=self._store, batch=batch) as client,
+            Client(url, options=self._options, store=self._store, batch=batch, on_event=self._note) as client,
         ):
             async with asyncio.TaskGroup() as group:
                 for _ in range(jobs):
@@ -193,6 +193,10 @@ class Sending:
             self.fail(item.shown, error)
             if isinstance(error, _OF_THE_SERVER) or (isinstance(error, GaveUp) and tally.arrived == arrived):
                 self._left = iter(())
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, Warned):
+            self._display.note(f"warning: {event.reason}")
 
     def _tell(self, item: Item, event: Event) -> None:
         if isinstance(event, Warned):

@@ -16,6 +16,7 @@ from tusd_py.client.errors import (
     SourceBusy,
     SourceChanged,
     SourceUnusable,
+    StoreUnusable,
     TransferFailed,
     Untrusted,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "SourceBusy",
     "SourceChanged",
     "SourceUnusable",
+    "StoreUnusable",
     "TransferFailed",
     "Untrusted",
     "Uploaded",

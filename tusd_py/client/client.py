@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import aiohttp
 
+from tusd_py.client.errors import StoreUnusable
 from tusd_py.client.feasible import checked
 from tusd_py.client.gate import Gate
 from tusd_py.client.pace import Bucket
@@ -17,7 +17,7 @@ from tusd_py.client.records import OnEvent, Options, Uploaded, Warned, tell_nobo
 from tusd_py.client.remembering import Arrivals
 from tusd_py.client.source import FileSource, PipeSource
 from tusd_py.client.uploader import Uploader
-from tusd_py.client.urlstore import StoreUnusable, UrlStore
+from tusd_py.client.urlstore import UrlStore
 from tusd_py.client.wire import Wire
 from tusd_py.protocol.tus1_client import Offer, discover_head, read_offer, read_terminated, terminate_head
 
@@ -33,6 +33,7 @@ class Client:
         store: UrlStore | None = None,
         batch: str | None = None,
         session: aiohttp.ClientSession | None = None,
+        on_event: OnEvent | None = None,
     ) -> None:
         """Make a client of the server at `url`, where uploads are created.
 
@@ -44,6 +45,7 @@ class Client:
             batch: a name, for many files that belong together: the store remembers those that have arrived, too, until
                 `forget_arrived`, so that the next run of the same batch sends only those that are missing.
             session: used instead of one of its own, and not closed.
+            on_event: is told what is about no upload of its own; `Uploader` has its own door.
 
         Raises:
             ValueError: the URL is none of HTTP, or an option is out of range.
@@ -55,6 +57,7 @@ class Client:
         self.store = store
         self.arrivals = None if store is None or batch is None else Arrivals(store, self.url, batch)
         self.bucket = Bucket(self.options.limit_rate)
+        self._tell = on_event or tell_nobody
         self._offer: Offer | None = None
         self._asking = asyncio.Lock()
 
@@ -65,16 +68,19 @@ class Client:
     async def __aexit__(self, *exc: object) -> None:
         try:
             if self.arrivals is not None:
-                with suppress(StoreUnusable):
-                    await self.arrivals.flush()
+                await self.arrivals.flush()
+        except StoreUnusable as error:
+            self._tell(Warned(reason=f"another run may send again what has arrived: {error.sentence}"))
         finally:
             await self.wire.__aexit__(*exc)
 
     async def forget_arrived(self) -> None:
         """Have the store forget what has arrived: all of it has, and is sent anew when it is asked for again."""
-        if self.arrivals is not None:
-            with suppress(StoreUnusable):
+        try:
+            if self.arrivals is not None:
                 await self.arrivals.forget()
+        except StoreUnusable as error:
+            self._tell(Warned(reason=f"another run may take for sent what it is to send anew: {error.sentence}"))
 
     def uploader(
         self,

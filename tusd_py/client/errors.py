@@ -12,6 +12,7 @@ The tree::
     ├── GaveUp                nothing went forward for as long as was allowed
     ├── CannotResume          bytes are missing that cannot be read again: what came from a pipe is gone
     ├── DestinationUnusable   a download cannot be written where it was asked for
+    ├── StoreUnusable         what is known of unfinished uploads cannot be used; uploads work without
     └── NotVerified           what has arrived is not what was sent, or nobody can tell
 """
 
@@ -91,6 +92,12 @@ class DestinationUnusable(TransferFailed):
     """A download cannot be written where it was asked for."""
 
     code = "destination-unusable"
+
+
+class StoreUnusable(TransferFailed):
+    """What is known of unfinished uploads cannot be read, written or locked. Uploads work without it."""
+
+    code = "store-unusable"
 
 
 class NotVerified(TransferFailed):

@@ -11,9 +11,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec.structs import replace
 
+from tusd_py.client.errors import StoreUnusable
 from tusd_py.client.records import OnEvent, Restarted, Warned
 from tusd_py.client.source import FileSource
-from tusd_py.client.urlstore import Stored, StoreUnusable, UrlStore
+from tusd_py.client.urlstore import Stored, UrlStore
 
 _SOON = 1.0
 """Seconds within which what has arrived is written down."""
@@ -238,5 +239,5 @@ async def _recall(
 
 
 def warning(error: StoreUnusable) -> Warned:
-    """Return what is told when the store cannot be used."""
+    """Return what is told when the store cannot be used for an upload."""
     return Warned(reason=f"another run could not go on with this upload: {error.sentence}")

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from tusd_py.client.errors import SourceBusy, TransferFailed
+from tusd_py.client.errors import SourceBusy, StoreUnusable
 from tusd_py.client.source import Fingerprint
 
 MONTH = 30 * 86400.0
@@ -74,12 +74,6 @@ _LOCK = struct.Struct("hhqqi")
 """`struct flock`: type, whence, start, length, pid."""
 _BYTES_TO_LOCK = 2**62
 _TAKEN = frozenset({errno.EACCES, errno.EAGAIN})
-
-
-class StoreUnusable(TransferFailed):
-    """What is known of unfinished uploads cannot be read, written or locked. Uploads work without it."""
-
-    code = "store-unusable"
 
 
 class Stored(msgspec.Struct, frozen=True, kw_only=True):
