@@ -34,25 +34,31 @@ def tree(root: int) -> list[int]:
 def cpu_of(pids: Sequence[int]) -> float:
     """Return user and system seconds of processes, their threads that ended included.
 
-    Their CPU clocks count nanoseconds; /proc counts ticks, which are long beside a small workload.
+    Their CPU clocks count nanoseconds; /proc counts ticks, which are long beside a small workload. One that has ended
+    meanwhile counts for nothing: some servers have children for a moment.
     """
-    return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
+    total = 0.0
+    for pid in pids:
+        with contextlib.suppress(OSError):
+            total += time.clock_gettime((~pid << 3) | 2)
+    return total
 
 
 def memory_of(pids: Sequence[int], name: str) -> int:
     """Return a `Vm...` line of /proc/PID/status in bytes, summed over processes."""
     total = 0
     for pid in pids:
-        for line in (PROC / str(pid) / "status").read_text().splitlines():
-            if line.startswith(name + ":"):
-                total += int(line.split()[1]) * 1024
+        with contextlib.suppress(OSError):
+            for line in (PROC / str(pid) / "status").read_text().splitlines():
+                if line.startswith(name + ":"):
+                    total += int(line.split()[1]) * 1024
     return total
 
 
 def forget_peaks(pids: Sequence[int]) -> None:
     """Let the peak of each process begin anew, where that is allowed."""
     for pid in pids:
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(OSError):
             (PROC / str(pid) / "clear_refs").write_text("5")
 
 
