@@ -13,6 +13,8 @@ from enum import Enum, auto
 from typing import Self
 from urllib.parse import urlsplit, urlunsplit
 
+from tests.support.listening import at_port, listening
+
 
 class Cut(Enum):
     """How a connection ends."""
@@ -30,8 +32,7 @@ class CuttingProxy:
         self._target = urlsplit(target)
         self._cuts: list[tuple[int, Cut]] = []
         self._asked = 0
-        self._server: asyncio.Server | None = None
-        self._running: set[asyncio.Task[None]] = set()
+        self._port = 0
         self._open: set[asyncio.StreamWriter] = set()
         self.connections = 0
         """How many there were."""
@@ -43,15 +44,8 @@ class CuttingProxy:
     async def open(cls, target: str) -> AsyncIterator[Self]:
         """Run a proxy on a free port until the block ends."""
         proxy = cls(target)
-        proxy._server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        try:
+        async with listening(proxy._serve) as proxy._port:
             yield proxy
-        finally:
-            proxy._server.close()
-            for task in proxy._running:
-                task.cancel()
-            if proxy._running:
-                await asyncio.wait(proxy._running)
 
     @property
     def url(self) -> str:
@@ -60,9 +54,7 @@ class CuttingProxy:
 
     def through(self, url: str) -> str:
         """Return the URL through the proxy of one that leads to the target directly."""
-        assert self._server is not None
-        port = self._server.sockets[0].getsockname()[1]
-        return urlunsplit(urlsplit(url)._replace(netloc=f"127.0.0.1:{port}"))
+        return at_port(url, self._port)
 
     def cut_after(self, count: int, how: Cut = Cut.RST) -> None:
         """Cut the next connection that brings so many bytes; called several times, one connection after the other.
@@ -77,10 +69,7 @@ class CuttingProxy:
         for each in self._open:
             end(each, how)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         there: asyncio.StreamWriter | None = None
         try:
@@ -97,15 +86,11 @@ class CuttingProxy:
             if how is not None:
                 for each in (writer, there):
                     end(each, how)
-        except (ConnectionError, asyncio.CancelledError):
-            # Cancelled only by the end of the proxy; whoever accepts is nobody's business then.
-            pass
         finally:
             for each in (writer, there):
                 if each is not None:
                     self._open.discard(each)
                     each.transport.abort() if each.transport.get_write_buffer_size() else each.close()
-            self._running.discard(task)
 
     async def _forward_request(self, reader: asyncio.StreamReader, there: asyncio.StreamWriter) -> Cut | None:
         """Forward until the client has nothing more; return how to cut when its number of bytes is reached."""

@@ -9,7 +9,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
+
+from tests.support.listening import at_port, listening
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.IGNORECASE)
 
@@ -36,14 +38,11 @@ class ChaosProxy:
     def __init__(self, target: str, weather: Callable[[], Weather]) -> None:
         self._target = urlsplit(target)
         self._weather = weather
-        self._running: set[asyncio.Task[None]] = set()
         self.url = ""
         """The target's URL through the proxy."""
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one connection."""
         weather, ends = self._weather(), [writer]
         try:
             first = await _request(reader) if weather.whole else b""
@@ -58,30 +57,20 @@ class ChaosProxy:
                 for each in (forth, back):
                     each.cancel()
                 await asyncio.wait([forth, back])
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            # Cancelled only by the end of the proxy.
+        except asyncio.IncompleteReadError:
             pass
         finally:
             for end in ends:
                 end.transport.abort()
-            self._running.discard(task)
 
 
 @contextlib.asynccontextmanager
 async def chaos(target: str, weather: Callable[[], Weather]) -> AsyncIterator[ChaosProxy]:
     """Run a proxy on a free port until the block ends."""
     proxy = ChaosProxy(target, weather)
-    server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    proxy.url = urlunsplit(proxy._target._replace(netloc=f"127.0.0.1:{port}"))
-    try:
+    async with listening(proxy.serve) as port:
+        proxy.url = at_port(target, port)
         yield proxy
-    finally:
-        server.close()
-        for task in proxy._running:
-            task.cancel()
-        if proxy._running:
-            await asyncio.wait(proxy._running)
 
 
 async def _request(reader: asyncio.StreamReader) -> bytes:

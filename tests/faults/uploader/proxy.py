@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
+from tests.support.listening import at_port, listening
 from tests.support.proxy import Cut, delivered, end
 
 PIECE = 65536
@@ -115,7 +116,6 @@ class HarmfulProxy:
         self._target = urlsplit(target)
         self._fate = fate or (lambda _: None)
         self._plan: list[tuple[str, Harm]] = []
-        self._running: set[asyncio.Task[None]] = set()
         self.url = ""
         """The target's URL through the proxy."""
         self.harmed: Counter[str] = Counter()
@@ -130,17 +130,9 @@ class HarmfulProxy:
     async def open(cls, target: str, fate: Fate | None = None) -> AsyncIterator[Self]:
         """Run a proxy on a free port until the block ends."""
         proxy = cls(target, fate)
-        server = await asyncio.start_server(proxy._accept, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        proxy.url = urlunsplit(proxy._target._replace(netloc=f"127.0.0.1:{port}"))
-        try:
+        async with listening(proxy._serve) as port:
+            proxy.url = at_port(target, port)
             yield proxy
-        finally:
-            server.close()
-            for task in proxy._running:
-                task.cancel()
-            if proxy._running:
-                await asyncio.wait(proxy._running)
 
     def plan(self, what: str, *harms: Harm) -> None:
         """Let the next requests of this kind (see `Asked.what`) suffer these, one after the other."""
@@ -164,16 +156,13 @@ class HarmfulProxy:
         """Connect to the server. Raises `ConnectionError` where there is none."""
         return await asyncio.open_connection(self._target.hostname, self._target.port)
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._running.add(task)
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         passage = _Passage(self, reader, writer)
-        # Cancelled only by the end of the proxy.
-        with contextlib.suppress(_ClientGone, ConnectionError, asyncio.CancelledError):
-            await passage.run()
-        await passage.close()
-        self._running.discard(task)
+        try:
+            with contextlib.suppress(_ClientGone):
+                await passage.run()
+        finally:
+            await passage.close()
 
 
 class _ClientGone(Exception):
