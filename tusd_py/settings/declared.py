@@ -322,7 +322,7 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             Group.PROCESS,
             kinds.choice(EventLoop),
             "What runs the server.",
-            "uvloop takes more small requests a second, and has to be installed: `tusd-py[speed]`.",
+            "uvloop may take a little less time for small requests, and has to be installed: `tusd-py[speed]`.",
         ),
     ] = EventLoop.ASYNCIO
 
