@@ -252,7 +252,7 @@ async def test_half_done(left: Left, session: aiohttp.ClientSession, state: str,
 async def test_orphans_and_strangers(left: Left) -> None:
     """Data that nobody owns goes when it is a day old, as the server does it; what is not ours is never touched."""
     uploads = left.place / "uploads"
-    (uploads / "ab").mkdir()
+    (uploads / "ab").mkdir(exist_ok=True)
     young, old, folder = uploads / "ab" / "abyoung", uploads / "ab" / "abold", uploads / "ab" / "abfolder"
     strangers = [uploads / "notes.txt", uploads / "ab" / "wrong-shard", uploads / "ab" / "ab.tmp", folder]
     folder.mkdir()

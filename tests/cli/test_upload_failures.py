@@ -234,5 +234,6 @@ def test_every_failure_has_an_exit_code_of_its_kind() -> None:
         "source-changed": 5,
         "not-verified": 6,
         "cannot-resume": 7,
+        "store-unusable": 1,
     }
     assert (0, 4, 1) == (together([]), together([4, 4]), together([4, 3]))

@@ -87,7 +87,8 @@ async def test_announced_terabytes(
     figures.add("attacks", count // 50 * 50, of="51")
 
 
-AT_ONCE = 12
+AT_ONCE = 36
+"""So many that what the memory of a process grows by in large steps is little for each."""
 ALLOWED = 300
 """KiB that one open request may cost (I19)."""
 PIPELINED = "GET /files/unknown HTTP/1.1\r\nHost: x\r\n\r\n"
