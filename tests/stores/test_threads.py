@@ -98,8 +98,19 @@ async def test_later_says_nothing(threads: DiskThreads) -> None:
     assert await threads.run(divmod, 7, 2) == (3, 1)
 
 
-async def test_short_calls_share_a_trip(threads: DiskThreads) -> None:
-    """While one is under way, short calls of one turn of the loop are done by one thread, one after the other (I11)."""
+async def test_short_calls_share_a_trip(threads: DiskThreads, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of one turn of the loop are done by one thread, one after the other, up to a number (I11)."""
+    trips: list[object] = []
+    put = threads._put
+    monkeypatch.setattr(threads, "_put", lambda *args: trips.append(args) or put(*args))
+    order: list[int] = []
+    await asyncio.gather(*(threads.run_short(order.append, n) for n in range(SHARED + 1)))
+    assert order == list(range(SHARED + 1))
+    assert len(trips) == 2
+
+
+async def test_slow_trip_does_not_hold_up_the_loop(threads: DiskThreads) -> None:
+    """The loop waits a moment for a trip; for one that takes longer it does not, nor for the next ones (I19)."""
     go_on, begun = threading.Event(), threading.Event()
 
     def first() -> int:
@@ -107,14 +118,37 @@ async def test_short_calls_share_a_trip(threads: DiskThreads) -> None:
         assert go_on.wait(10)
         return threading.get_ident()
 
-    alone = threads.run_short(first)
+    slow = threads.run_short(first)
     assert await asyncio.to_thread(begun.wait, 10)
-    together = [threads.run_short(threading.get_ident) for _ in range(SHARED + 1)]
-    identities = await asyncio.gather(*together)
-    assert len(set(identities[:SHARED])) == 1
-    assert not alone.done()
+    assert not slow.done()
+    patience = threads._patient_from
+    assert patience > 0
+    others = await asyncio.gather(*(threads.run_short(threading.get_ident) for _ in range(SHARED + 1)))
+    assert len(set(others[:SHARED])) == 1
     go_on.set()
-    assert await alone not in identities
+    assert await slow not in others
+    assert threads._patient_from == patience
+
+
+async def test_quick_trip_needs_no_wake(threads: DiskThreads) -> None:
+    """What a thread does in no time is answered before the loop looks at anything else."""
+    order: list[str] = []
+    short = threads.run_short(order.append, "call")
+    short.add_done_callback(lambda _: order.append("answer"))
+    await short
+    assert order == ["call", "answer"]
+    assert not threads._waking
+
+
+async def test_shutdown_takes_short_calls_along(threads: DiskThreads) -> None:
+    """Those that wait for their turn are done, too, and no later one (I17)."""
+    done: list[int] = []
+    last = threads.run_short(done.append, 1)
+    threads.shutdown()
+    await last
+    assert done == [1]
+    with pytest.raises(RuntimeError, match="closed"):
+        threads.run_short(done.append, 2)
 
 
 async def test_short_calls_are_on_their_own(threads: DiskThreads) -> None:

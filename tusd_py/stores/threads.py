@@ -1,8 +1,9 @@
 """The threads on which a store waits for its disk.
 
 An executor as the standard library has one, with a cheaper way in for an event loop: all that finished since the loop
-looked last wakes it once, where `run_in_executor` wakes it for each; and short calls share a trip to a thread. What a
-trip costs is not the call, but threads that take the interpreter from each other around every system call.
+looked last wakes it once, where `run_in_executor` wakes it for each; and short calls share a trip to a thread, for
+which the loop stands still a moment. What a trip costs is not the call, but threads that take the interpreter from each
+other around every system call: while the loop waits, the thread has it for itself.
 """
 
 from __future__ import annotations
@@ -20,16 +21,14 @@ T = TypeVar("T")
 
 SHARED = 32
 """Most short calls that share a trip: where the disk is slow, each may have to wait for all of them."""
+PATIENCE = 0.005
+"""Seconds for which the event loop stands still at most while a thread does short calls ..."""
+IMPATIENCE = 0.1
+"""... and for which it never does after that was not enough: a disk that hangs must not hold up the loop."""
 
-_Work = Callable[[], None]
-_Call = tuple["asyncio.Future[Any] | None", Callable[..., Any], tuple[object, ...]]
-
-
-def _nothing() -> None:
-    """Be a trip of its own."""
-
-
-_END_OF_TRIP: _Call = (None, _nothing, ())
+_Work = tuple[Callable[[], None], "threading.Lock | None"]
+"""What a thread shall do, and what it releases then."""
+_Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[object, ...]]
 
 
 class DiskThreads(Executor):
@@ -43,12 +42,12 @@ class DiskThreads(Executor):
         self._idle: deque[None] = deque()
         self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._done: deque[tuple[asyncio.Future[Any] | None, Any, BaseException | None]] = deque()
+        self._done: deque[tuple[asyncio.Future[Any], Any, BaseException | None]] = deque()
         self._waking = False
         self._short: list[_Call] = []
         """Short calls that wait for the others of this turn of the loop."""
-        self._trips = 0
-        """Trips for short calls that are under way."""
+        self._patient_from = 0.0
+        """When the loop may stand still again."""
 
     def run(self, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """Call a blocking function on a thread. Cancelling does not stop it once it has begun."""
@@ -59,15 +58,15 @@ class DiskThreads(Executor):
     def run_short(self, func: Callable[..., T], *args: object) -> asyncio.Future[T]:
         """As `run`, for what takes microseconds unless the disk is slow: one call may have to wait for another.
 
-        While some are under way, those of one turn of the event loop share a trip, at most `SHARED` of them.
+        Those of one turn of the event loop share a trip, at most `SHARED` of them, and the loop waits for it, at most
+        `PATIENCE` seconds.
         """
+        if self._closed:
+            raise RuntimeError("The store was closed")
         future: asyncio.Future[T] = self._loop.create_future()
-        if not self._trips:
-            self._travel([(future, func, args)])
-        else:
-            if not self._short:
-                self._loop.call_soon(self._travel_together)
-            self._short.append((future, func, args))
+        if not self._short:
+            self._loop.call_soon(self._travel_together)
+        self._short.append((future, func, args))
         return future
 
     def later(self, func: Callable[..., object], *args: object) -> None:
@@ -97,6 +96,9 @@ class DiskThreads(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the threads when everything that was asked for is done. Safe to call twice."""
         del cancel_futures  # a store wants everything done
+        if calls := self._short:
+            self._short = []
+            self._put(lambda: self._do(calls))
         self._closed = True
         for _ in self._threads:
             self._queue.put(None)
@@ -106,17 +108,26 @@ class DiskThreads(Executor):
                 thread.join()
 
     def _travel_together(self) -> None:
-        calls, self._short = self._short, []
-        for start in range(0, len(calls), SHARED):
-            self._travel(calls[start : start + SHARED])
-
-    def _travel(self, calls: Sequence[_Call]) -> None:
-        self._put(lambda: self._do([*calls, _END_OF_TRIP]))
-        self._trips += 1
+        calls, self._short = self._short[:SHARED], self._short[SHARED:]
+        if not calls:
+            return
+        if self._short:
+            self._loop.call_soon(self._travel_together)
+        if self._loop.time() < self._patient_from or not self._has_idle():
+            self._put(lambda: self._do(calls))
+            return
+        over = threading.Lock()
+        over.acquire()
+        # Nobody has to wake the loop, which looks for itself as soon as it goes on.
+        self._waking = True
+        self._put(lambda: self._do(calls), over)
+        if not over.acquire(timeout=PATIENCE):
+            self._patient_from = self._loop.time() + IMPATIENCE
+        self._answer()
 
     def _do(self, calls: Sequence[_Call]) -> None:
         for future, func, args in calls:
-            if future is not None and future.cancelled():
+            if future.cancelled():
                 continue
             try:
                 self._done.append((future, func(*args), None))
@@ -128,14 +139,17 @@ class DiskThreads(Executor):
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._answer)
 
-    def _put(self, work: _Work) -> None:
+    def _put(self, work: Callable[[], None], over: threading.Lock | None = None) -> None:
         if self._closed:
             raise RuntimeError("The store was closed")
-        self._queue.put(work)
+        self._queue.put((work, over))
         try:
             self._idle.pop()
         except IndexError:
             self._grow()
+
+    def _has_idle(self) -> bool:
+        return bool(self._idle) or len(self._threads) < self._count
 
     def _grow(self) -> None:
         if len(self._threads) < self._count:
@@ -144,21 +158,22 @@ class DiskThreads(Executor):
             thread.start()
 
     def _serve(self) -> None:
-        while (work := self._queue.get()) is not None:
+        while (item := self._queue.get()) is not None:
+            work, over = item
             work()
-            del work
+            del item, work
             self._idle.append(None)
+            if over is not None:
+                over.release()
 
     def _answer(self) -> None:
         # Before the look at what is done: what comes later wakes the loop again.
         self._waking = False
         while self._done:
             future, result, error = self._done.popleft()
-            if future is None:
-                self._trips -= 1
-            elif future.done():
+            if future.done():
                 continue
-            elif error is None:
+            if error is None:
                 future.set_result(result)
             else:
                 future.set_exception(error)
