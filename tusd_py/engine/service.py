@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_MOMENTS = tuple(Moment)
+
 
 class SystemClock(Clock):
     """The operating system's time."""
@@ -169,7 +171,8 @@ class Engine:
     @property
     def tells(self) -> bool:
         """Whether anybody is told of the requests behind what happens: then a `Caller` should know its own."""
-        return any(self._ctx.hooks.heeds(moment) or self._ctx.jobs.heeds(moment) for moment in Moment)
+        hooks, jobs = self._ctx.hooks, self._ctx.jobs
+        return any(hooks.heeds(moment) or jobs.heeds(moment) for moment in _MOMENTS)
 
     async def create(self, intent: Create, body: Body, limits: Limits, caller: Caller | None = None) -> UploadInfo:
         """Make a new upload; see `tusd_py.engine.create`."""

@@ -82,7 +82,7 @@ class Mount:
                 if isinstance(intent, Download):
                     return await self._download(request, intent, cors)
                 location = location_of(self._options.edge, edge, head.base_paths[0], "")
-                reply = await self._answer(intent, body, self._caller(request), location)
+                reply = await self._answer(intent, body, request, location)
             except TusError as error:
                 reply = self._dialect.refused(error, head)
             except ConnectionError:
@@ -109,25 +109,27 @@ class Mount:
                 raise UploadNotFound from None
             raise
 
-    async def _answer(self, intent: Intent, body: RequestBody, caller: Caller, location: str) -> Reply:
+    async def _answer(self, intent: Intent, body: RequestBody, request: web.Request, location: str) -> Reply:
         engine, dialect = self._engine, self._dialect
+        match intent:
+            case Inspect():
+                upload = await engine.inspect(intent.upload_id)
+                return dialect.inspected(upload, location + upload.id)
+            case Discover():
+                return dialect.discovered()
+            case Describe():
+                return dialect.described(*await engine.describe(intent.upload_id))
+        caller = self._caller(request)
         match intent:
             case Append():
                 upload = await engine.append(intent, body, self._limits, caller)
                 return shaped(dialect.appended(upload, location + upload.id), caller.reply)
-            case Inspect():
-                upload = await engine.inspect(intent.upload_id)
-                return dialect.inspected(upload, location + upload.id)
             case Create():
                 upload = await engine.create(intent, body, self._limits, caller)
                 return shaped(dialect.created(intent, upload, location + upload.id), caller.reply)
             case Terminate():
                 await engine.terminate(intent.upload_id, caller)
                 return shaped(dialect.terminated(), caller.reply)
-            case Discover():
-                return dialect.discovered()
-            case Describe():
-                return dialect.described(*await engine.describe(intent.upload_id))
         raise AssertionError(f"no answer to {intent!r}")  # pragma: no cover
 
     def _caller(self, request: web.Request) -> Caller:

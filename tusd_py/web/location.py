@@ -56,11 +56,13 @@ def find_edge(request: web.Request, policy: EdgePolicy) -> Edge:
     sees, so then only a path is right (CRE-POST-02, FWD-01).
     """
     direct = Edge(request.scheme, _clean_host(request.headers.get("Host"), request.scheme))
-    if not any(name in request.headers for name in _FORWARDED):
-        return direct
-    if policy.behind_proxy and _is_trusted(request, policy.trusted):
-        return _forwarded_edge(request, direct)
-    return Edge(direct.scheme, None)
+    headers = request.headers
+    for name in _FORWARDED:  # a loop: done for each request
+        if name in headers:
+            if policy.behind_proxy and _is_trusted(request, policy.trusted):
+                return _forwarded_edge(request, direct)
+            return Edge(direct.scheme, None)
+    return direct
 
 
 def location_of(policy: EdgePolicy, edge: Edge, base_path: str, upload_id: str) -> str:

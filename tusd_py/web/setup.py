@@ -34,12 +34,11 @@ def add_mount(app: web.Application, prefix: str, engine: Engine, options: MountO
     logger. Several mounts may share an engine. `prefix` may hold variables of the router (`/users/{user}/files`).
     """
     mount = Mount(engine, options)
-    path = "/" + prefix.strip("/")
-    if path != "/":
-        app.router.add_route("*", path, mount.handle, expect_handler=leave_expectation)
-    else:
-        path = ""
+    path = prefix.strip("/") and "/" + prefix.strip("/")
+    # Nearly every request has a slash behind the prefix, and the first route is looked at first.
     app.router.add_route("*", path + "/{tail:(?s:.*)}", mount.handle, expect_handler=leave_expectation)
+    if path:
+        app.router.add_route("*", path, mount.handle, expect_handler=leave_expectation)
     return mount
 
 
