@@ -121,7 +121,9 @@ class Rig:
 
 
 @contextlib.asynccontextmanager
-async def rig(policy: Policy | None = None, **options: Any) -> AsyncIterator[Rig]:
+async def rig(
+    policy: Policy | None = None, *, runner: dict[str, Any] | None = None, **options: Any
+) -> AsyncIterator[Rig]:
     """Run a server over memory; `options` are those of the mount."""
     data, info, locker = TroubledStore(), MemoryInfoStore(), MemoryLocker()
     finished: list[str] = []
@@ -142,7 +144,7 @@ async def rig(policy: Policy | None = None, **options: Any) -> AsyncIterator[Rig
     app = web.Application(middlewares=[watch])
     add_mount(app, "/files", engine, MountOptions(**options))
     own_service(app, engine)
-    async with running(app, auto_decompress=False) as url:
+    async with running(app, auto_decompress=False, **(runner or {})) as url:
         try:
             yield Rig(f"{url}/files/", data, info, locker, engine, requests, finished)
         finally:

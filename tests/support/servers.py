@@ -18,12 +18,18 @@ import tusd_py
 from tests.support.waiting import until
 
 READY = "You can now upload files to: "
-WAYS: dict[str, dict[str, Any]] = {
-    "embedded": {"data_plane_from": "none"},
+WAYS_OF_BODIES: dict[str, dict[str, Any]] = {
+    "parsed": {"data_plane_from": "none", "direct_from": "none"},
     "moved": {"data_plane_from": 1},
-    "process": {"data_plane_from": 1},
+    "direct": {"data_plane_from": "none", "direct_from": 1},
 }
-"""Servers by the way they run and bodies come in: read in Python, or moved by the kernel wherever it can be done."""
+"""How bodies come in, wherever it can be done: through the parser, moved by the kernel, or read past the parser."""
+WAYS = {
+    "embedded": WAYS_OF_BODIES["parsed"],
+    "moved": WAYS_OF_BODIES["moved"],
+    "process": WAYS_OF_BODIES["direct"],
+}
+"""The ways in which servers run, each with one of them."""
 MODES = tuple(WAYS)
 
 

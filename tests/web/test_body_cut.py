@@ -62,7 +62,7 @@ async def test_reset_while_the_store_is_slow(session: aiohttp.ClientSession, lat
     (CORE-BODY-05)
     """
     data = os.urandom(5120 + later)
-    async with rig() as server:
+    async with rig(direct_from=None) as server:
         client = Client(session, server.url)
         url = await client.create(len(data) + 1)
         gate = server.data.hold("write")

@@ -59,7 +59,7 @@ async def test_memory(tmp_path: Path, session: aiohttp.ClientSession) -> None:
 
 async def test_memory_while_the_store_waits(session: aiohttp.ClientSession) -> None:
     """A store that hangs stops the client: what waits in memory is bounded, whatever is sent. (CORE-BODY-21)."""
-    async with rig() as server:
+    async with rig(direct_from=None) as server:
         client = Client(session, server.url)
         url = await client.create(64 * MIB)
         gate = server.data.hold("write")

@@ -64,8 +64,8 @@ async def hosting(
 @pytest.mark.parametrize(
     ("settings", "size", "moved"),
     [
-        ({}, 256 * 1024, True),
-        ({}, 255 * 1024, False),
+        ({}, 1536 * 1024, True),
+        ({}, 1535 * 1024, False),
         ({"data_plane_from": "1MiB"}, MIB, True),
         ({"data_plane_from": "1MiB"}, MIB - 1, False),
         ({"data_plane_from": None}, 3 * MIB, False),

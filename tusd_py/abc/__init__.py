@@ -3,7 +3,7 @@
 All coroutines run on one event loop. None may block it: work that can wait for a disk belongs on a thread.
 """
 
-from tusd_py.abc.body import Body, Digest, Rest, Transfer
+from tusd_py.abc.body import Body, Buffer, Digest, Rest, Transfer
 from tusd_py.abc.clock import Clock
 from tusd_py.abc.data import Data, DataReader, DataStore
 from tusd_py.abc.hooks import Announcement, HookHandler, Hooks, OwedJobs
@@ -14,6 +14,7 @@ from tusd_py.abc.lock import Lock, Locker
 __all__ = [
     "Announcement",
     "Body",
+    "Buffer",
     "Clock",
     "Data",
     "DataReader",

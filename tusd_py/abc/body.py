@@ -5,16 +5,19 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from tusd_py.errors import TusError
 from tusd_py.models.pace import Pace
+
+Buffer: TypeAlias = bytes | memoryview
+"""Bytes in memory. A view is good until whoever gave it is asked for more."""
 
 
 class Digest(Protocol):
     """A running hash; `hashlib`'s objects are such."""
 
-    def update(self, data: bytes | memoryview, /) -> None:
+    def update(self, data: Buffer, /) -> None:
         """Take more bytes."""
 
     def digest(self) -> bytes:
@@ -85,11 +88,11 @@ class Body(Protocol):
     def attach(self, transfer: Transfer) -> None:
         """Know who moves what was detached: `interrupt`, `idle` and `is_over` are about it from now on."""
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self) -> Sequence[Buffer]:
         """Return bytes at hand, waiting for the first; an empty sequence is the end of a complete body.
 
-        Never returns more than a bounded amount (some hundred KiB). The first call tells a client that waits for
-        `100 Continue` to go on.
+        Never returns more than a bounded amount (a MiB). What was returned before is not touched any more: it may be
+        overwritten. The first call tells a client that waits for `100 Continue` to go on.
 
         Raises:
             ConnectionReset: the connection ended before the body did, after every byte that arrived was returned.

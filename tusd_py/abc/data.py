@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 
-from tusd_py.abc.body import Digest, Rest, Transfer
+from tusd_py.abc.body import Buffer, Digest, Rest, Transfer
 
 
 class Data(ABC):
@@ -15,7 +15,7 @@ class Data(ABC):
     async def write(
         self,
         offset: int,
-        buffers: Sequence[bytes],
+        buffers: Sequence[Buffer],
         digest: Digest | None = None,
         *,
         sync: bool = False,
@@ -24,7 +24,8 @@ class Data(ABC):
         """Store all buffers one after the other at an absolute offset, and feed them to `digest`.
 
         With `sync`, also what `sync` promises and raises. The `last` ones are followed by no others as far as is known:
-        what was opened for them may be closed, and is opened again when it is needed after all.
+        what was opened for them may be closed, and is opened again when it is needed after all. Views may be
+        overwritten as soon as this returns.
 
         Raises:
             InsufficientStorage: no space, quota or file size limit; `written` bytes of it are stored.
@@ -120,7 +121,7 @@ class DataStore(ABC):
         """Release everything."""
 
     @abstractmethod
-    async def create(self, key: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+    async def create(self, key: str, buffers: Sequence[Buffer] = (), *, durable: bool) -> None:
         """Make a place for an upload with its first bytes in it; with `durable` all of it survives a power cut.
 
         Raises `UploadExists`, `InsufficientStorage`, `OSError`; then there is no such place, or it was there before. A

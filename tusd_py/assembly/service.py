@@ -298,5 +298,6 @@ def mount_options(settings: Settings) -> MountOptions:
         tell_headers=settings.hooks_http_forward_headers,
         network_timeout=settings.network_timeout,
         data_plane_from=settings.data_plane_from,
+        direct_from=settings.direct_from,
         max_upload_rate=settings.max_upload_rate,
     )

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 
 from msgspec.structs import replace
 
-from tusd_py.abc import Body, Lock
+from tusd_py.abc import Body, Buffer, Lock
 from tusd_py.engine.append import extend
 from tusd_py.engine.concat import assemble, check
 from tusd_py.engine.context import Context
@@ -123,11 +123,11 @@ def _is_small(intent: Create) -> bool:
 
 
 async def _with_its_bytes(ctx: Context, upload: UploadInfo, intent: Create, body: Body, caller: Caller) -> UploadInfo:
-    buffers: list[bytes] = []
+    buffers: list[Buffer] = []
     ended: TusError | None = None
     try:
         while more := await body.receive():
-            buffers += more
+            buffers += map(bytes, more)  # a view is good for one turn
     except _CUT as error:
         ended = error
     size = sum(map(len, buffers))
@@ -144,7 +144,7 @@ async def _begin(
     ctx: Context,
     upload: UploadInfo,
     caller: Caller,
-    buffers: Sequence[bytes] = (),
+    buffers: Sequence[Buffer] = (),
     *,
     complete: bool,
     admission: AbstractAsyncContextManager[None] = _NO_LIMIT,

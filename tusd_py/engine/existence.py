@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tusd_py.abc import Buffer
 from tusd_py.engine.context import Context
 from tusd_py.errors import InsufficientStorage, StoreError, UploadExists
 from tusd_py.models.job import Job
@@ -11,7 +12,7 @@ from tusd_py.models.upload import UploadInfo
 
 
 async def begin(
-    ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), buffers: Sequence[bytes] = ()
+    ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), buffers: Sequence[Buffer] = ()
 ) -> None:
     """Make an upload, with its first bytes in it: the data first, so that there is never a row without data.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from tusd_py.abc import Body, Digest, Rest
+from tusd_py.abc import Body, Buffer, Digest, Rest
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import TusError, UploadInterrupted
 from tusd_py.protocol import rules
@@ -67,12 +67,12 @@ async def _transfer(writer: Writer, plan: rules.AppendPlan, body: Body, rest: Re
     writer.moved(transfer.position)
 
 
-def _is_full(writer: Writer, plan: rules.AppendPlan, more: Sequence[bytes] = ()) -> bool:
+def _is_full(writer: Writer, plan: rules.AppendPlan, more: Sequence[Buffer] = ()) -> bool:
     """Whether the upload has all its bytes now, or with some more: it is finished then, not just committed."""
     return rules.is_complete(Completion.WHEN_FULL, writer.position + sum(map(len, more)), plan.length)
 
 
-def _fit(buffers: Sequence[bytes], writer: Writer, cap: int | None) -> tuple[Sequence[bytes], bool]:
+def _fit(buffers: Sequence[Buffer], writer: Writer, cap: int | None) -> tuple[Sequence[Buffer], bool]:
     """Cut buffers at the most bytes that the upload may still take; say whether something was cut off."""
     if cap is None:
         return buffers, False

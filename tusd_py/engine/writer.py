@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from msgspec.structs import replace
 
-from tusd_py.abc import Data, Digest, Rest, Transfer
+from tusd_py.abc import Buffer, Data, Digest, Rest, Transfer
 from tusd_py.engine.context import Context
 from tusd_py.engine.moments import Caller, ask, owed, tell
 from tusd_py.engine.settle import take_back
@@ -56,7 +56,7 @@ class Writer:
         """Whether a body can be given to the store as a socket."""
         return self._ctx.data.can_transfer
 
-    async def write(self, buffers: Sequence[bytes], digest: Digest | None = None, *, last: bool = False) -> None:
+    async def write(self, buffers: Sequence[Buffer], digest: Digest | None = None, *, last: bool = False) -> None:
         """Store buffers behind each other. After `InsufficientStorage` the part that fitted counts as written.
 
         The `last` ones before a commit are synced on the way, where the commit would do it; the data is closed then,

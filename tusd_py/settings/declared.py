@@ -15,8 +15,6 @@ from tusd_py.settings.choices import EventLoop, LogFormat
 from tusd_py.settings.doc import Declared, Doc, Group, SettingsError, suggest
 from tusd_py.settings.processing import ProcessingSettings
 
-_DAY = 86400.0
-
 
 class Settings(ProcessingSettings, frozen=True, kw_only=True):
     """Everything that can be set, checked: a `Settings` that the server cannot use does not exist.
@@ -150,7 +148,16 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             "Let the kernel move bodies with so many bytes to come.",
             "Where handing over a connection costs less than it saves. `none` reads every body in Python.",
         ),
-    ] = 256 * 1024
+    ] = 1536 * 1024
+    direct_from: Annotated[
+        int | None,
+        Doc(
+            Group.STORAGE,
+            kinds.optional(kinds.size()),
+            "Read bodies with so many bytes to come past the HTTP parser.",
+            "Where exchanging a connection's reader costs less than copies. `none` parses every body.",
+        ),
+    ] = 96 * 1024
 
     max_size: Annotated[
         int | None,
@@ -194,7 +201,7 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             "Remove unfinished uploads that got no byte for so long; 0 = never.",
             "A week lets people resume after a weekend. Finished uploads never expire. 0 turns the extension off.",
         ),
-    ] = 7 * _DAY
+    ] = 7 * 86400.0
     sweep_interval: Annotated[
         float,
         Doc(
@@ -273,7 +280,7 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             "How long browsers may remember a preflight.",
             "A day is the most that any browser honours.",
         ),
-    ] = _DAY
+    ] = 86400.0
     disable_cors: Annotated[
         bool,
         Doc(Group.BROWSERS, kinds.SWITCH, "Send no CORS headers at all; a proxy or the host application does."),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aiofiles.os import wrap
 
-from tusd_py.abc import Data, DataReader, DataStore, Digest, Rest, Transfer
+from tusd_py.abc import Buffer, Data, DataReader, DataStore, Digest, Rest, Transfer
 from tusd_py.errors import DataLost, InsufficientStorage, StartupError
 from tusd_py.models.upload import UploadInfo
 from tusd_py.stores import posix
@@ -23,7 +23,7 @@ from tusd_py.stores.threads import DiskThreads, to_the_end
 COPY_STEP = 64 * 1024 * 1024
 """Bytes copied in one go on a thread; a copy can be cancelled between two steps."""
 NAMES_BATCH = 500
-SHORT_WRITE = 64 * 1024
+SHORT_WRITE = 256 * 1024
 """Bytes that are written to the page cache in no time, so that several such writes may share a trip to a thread."""
 SHARDS_BATCH = 64
 
@@ -46,7 +46,7 @@ class FileData(Data):
     async def write(
         self,
         offset: int,
-        buffers: Sequence[bytes],
+        buffers: Sequence[Buffer],
         digest: Digest | None = None,
         *,
         sync: bool = False,
@@ -209,7 +209,7 @@ class FileDataStore(DataStore):
             await to_the_end(wrap(threads.shutdown)())
             root.close()
 
-    async def create(self, key: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+    async def create(self, key: str, buffers: Sequence[Buffer] = (), *, durable: bool) -> None:
         """Make a file; see `tusd_py.abc.DataStore.create`. Cancelling may leave it."""
         root, threads = self._opened()
         if durable:

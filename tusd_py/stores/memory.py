@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
 from msgspec.structs import replace
 
-from tusd_py.abc import Data, DataReader, DataStore, Digest, InfoStore, JobStore
+from tusd_py.abc import Buffer, Data, DataReader, DataStore, Digest, InfoStore, JobStore
 from tusd_py.errors import DataLost, StaleWriter, UploadExists
 from tusd_py.models.hook import Moment
 from tusd_py.models.job import Job, JobState
@@ -25,7 +25,7 @@ class MemoryData(Data):
     async def write(
         self,
         offset: int,
-        buffers: Sequence[bytes],
+        buffers: Sequence[Buffer],
         digest: Digest | None = None,
         *,
         sync: bool = False,
@@ -87,7 +87,7 @@ class _Content:
         self.data = bytearray()
         self.modified_at = now()
 
-    def put(self, offset: int, buffer: bytes) -> None:
+    def put(self, offset: int, buffer: Buffer) -> None:
         gap = offset - len(self.data)
         if gap > 0:
             self.data.extend(bytes(gap))
@@ -108,7 +108,7 @@ class MemoryDataStore(DataStore):
     async def close(self) -> None:
         """Do nothing: the bytes stay for a look afterwards."""
 
-    async def create(self, key: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
+    async def create(self, key: str, buffers: Sequence[Buffer] = (), *, durable: bool) -> None:
         """Make a place; see `tusd_py.abc.DataStore.create`."""
         if key in self._contents:
             raise UploadExists

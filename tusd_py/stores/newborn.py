@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from tusd_py.abc import Buffer
 from tusd_py.stores.posix import NewFile, Root
 from tusd_py.stores.threads import DiskThreads, to_the_end
 
@@ -23,7 +24,7 @@ class Newborn:
         self._made: list[tuple[NewFile, asyncio.Future[None]]] = []
         self._settling: asyncio.Task[None] | None = None
 
-    async def create(self, key: str, buffers: Sequence[bytes]) -> None:
+    async def create(self, key: str, buffers: Sequence[Buffer]) -> None:
         """Make a file that survives a power cut; raises as `Root.create`. A cancellation counts afterwards."""
         alone = not self._making
         self._making += 1
@@ -35,7 +36,7 @@ class Newborn:
         finally:
             self._making -= 1
 
-    async def _create(self, key: str, buffers: Sequence[bytes]) -> None:
+    async def _create(self, key: str, buffers: Sequence[Buffer]) -> None:
         new = await self._threads.run_short(self._root.begin, key, buffers, True)
         settled = asyncio.get_running_loop().create_future()
         self._made.append((new, settled))

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
 
-from tusd_py.abc import Digest
+from tusd_py.abc import Buffer, Digest
 from tusd_py.errors import DataLost, InsufficientStorage, TusError, UploadExists
 from tusd_py.stores.descriptor import Descriptor
 from tusd_py.stores.places import DIRECTORY, DIRECTORY_MODE, NAMED, SHARD, Directories, Found, Way, below, is_key, place
@@ -65,7 +65,7 @@ class Root:
         """Give the directory back."""
         os.close(self._fd)
 
-    def create(self, key: str, buffers: Sequence[bytes], durable: bool) -> None:
+    def create(self, key: str, buffers: Sequence[Buffer], durable: bool) -> None:
         """Make a file with some bytes in it. Raises `UploadExists`, `InsufficientStorage`, `OSError`."""
         new = self.begin(key, buffers)
         if not durable:
@@ -73,7 +73,7 @@ class Root:
         elif (error := self.settle([new])[0]) is not None:
             raise error
 
-    def begin(self, key: str, buffers: Sequence[bytes], ahead: bool = False) -> NewFile:
+    def begin(self, key: str, buffers: Sequence[Buffer], ahead: bool = False) -> NewFile:
         """Make a file with some bytes in it that is for `settle`; `ahead` if others will be settled with it.
 
         Raises as `create`.
@@ -243,7 +243,7 @@ class Root:
 
 
 def write_buffers(
-    data: Descriptor, offset: int, buffers: Sequence[bytes | memoryview], digest: Digest | None, last: bool = False
+    data: Descriptor, offset: int, buffers: Sequence[Buffer], digest: Digest | None, last: bool = False
 ) -> None:
     """Write buffers behind each other at `offset` and feed them to `digest`; close the file behind the `last` ones.
 
@@ -258,9 +258,9 @@ def write_buffers(
         data.rest()
 
 
-def write_all(fd: int, offset: int, buffers: Sequence[bytes | memoryview]) -> None:
+def write_all(fd: int, offset: int, buffers: Sequence[Buffer]) -> None:
     """Write buffers behind each other at `offset` of an open file. Raises `InsufficientStorage`, `OSError`."""
-    rest: list[bytes | memoryview] = [buffer for buffer in buffers if buffer]
+    rest: list[Buffer] = [buffer for buffer in buffers if buffer]
     written = index = 0
     try:
         while index < len(rest):
@@ -301,7 +301,7 @@ def translated(error: OSError, written: int = 0) -> InsufficientStorage | OSErro
 
 
 def write_and_sync(
-    data: Descriptor, offset: int, buffers: Sequence[bytes], digest: Digest | None, last: bool
+    data: Descriptor, offset: int, buffers: Sequence[Buffer], digest: Digest | None, last: bool
 ) -> OSError | None:
     """As `write_buffers`, then as `sync`; return what went wrong with the syncing, which is worse than not writing."""
     write_buffers(data, offset, buffers, digest)

@@ -133,11 +133,6 @@ class DiskThreads(Executor):
                 self._done.append((future, func(*args), None))
             except BaseException as error:  # noqa: BLE001 - whoever waits is to have it
                 self._done.append((future, None, error))
-        # Whoever finds the loop not woken yet wakes it: for everything that is done by the time it looks.
-        if not self._waking:
-            self._waking = True
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                self._loop.call_soon_threadsafe(self._answer)
 
     def _put(self, work: Callable[[], None], over: threading.Lock | None = None) -> None:
         if self._closed:
@@ -165,6 +160,11 @@ class DiskThreads(Executor):
             self._idle.append(None)
             if over is not None:
                 over.release()
+            # Whoever finds the loop not woken yet wakes it: for everything that is done by the time it looks.
+            if self._done and not self._waking:
+                self._waking = True
+                with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
         # Before the look at what is done: what comes later wakes the loop again.

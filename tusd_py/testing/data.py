@@ -116,7 +116,9 @@ class DataStoreTests:
         await store.create(ID, durable=False)
         data = await store.write_to(ID)
         await data.write(0, [b"abc", b"", b"def", b"ghi"])
-        await data.write(3, [b"DEF"])
+        view = memoryview(bytearray(b"DEF"))
+        await data.write(3, [view])
+        view[:] = b"xyz"  # its memory is somebody else's when it is written
         await data.close()
         assert await content(store, ID) == b"abcDEFghi"
 

@@ -10,9 +10,10 @@ from typing import ClassVar
 from aiohttp import ClientError, web
 from aiohttp.web_protocol import RequestPayloadError
 
-from tusd_py.abc import Body, Rest, Transfer
+from tusd_py.abc import Body, Buffer, Rest, Transfer
 from tusd_py.errors import ConnectionReset, InvalidFraming, ReadTimeout, TusError
 from tusd_py.models.pace import Pace
+from tusd_py.web.direct import DirectReader
 from tusd_py.web.stream import (
     FIRST_READ,
     detach,
@@ -40,19 +41,28 @@ class RequestBody(Body):
     """Bodies that are being read with generosity."""
 
     def __init__(
-        self, request: web.Request, *, timeout: float, detach_from: int | None = None, rate: int | None = None
+        self,
+        request: web.Request,
+        *,
+        timeout: float,
+        detach_from: int | None = None,
+        direct_from: int | None = None,
+        rate: int | None = None,
     ) -> None:
         """Read the body of `request`.
 
         Args:
             timeout: seconds without a byte after which it ends.
             detach_from: bytes that must be left for giving the socket away; None = never do.
+            direct_from: bytes that must be left for taking them without the parser; None = never do.
             rate: bytes a second that are taken at most; None = as they come.
         """
         self._request = request
         self._content = request.content
         self._timeout = timeout
         self._detach_from = detach_from
+        self._direct_from = None if rate is not None else direct_from
+        self._direct: DirectReader | None = None
         self._pace = None if rate is None else Pace(rate)
         self._pausing: asyncio.Future[None] | None = None
         self._rest: Rest | None = None
@@ -78,6 +88,8 @@ class RequestBody(Body):
             RequestBody._reading -= 1
         if self._is_generous or self._is_crumbs:
             read_at_once(self._request, FIRST_READ)
+        if self._direct is not None:
+            self._direct.close()
         if self._rest is not None:
             self._take_back(self._rest)
         if self._reason is not None:
@@ -116,7 +128,7 @@ class RequestBody(Body):
         if self._reason is not None:
             transfer.interrupt(self._reason)
 
-    async def receive(self) -> Sequence[bytes]:
+    async def receive(self) -> Sequence[Buffer]:
         """Return bytes at hand, not faster than allowed; see `tusd_py.abc.Body.receive`."""
         if self._pace is None:
             return await self._receive()
@@ -126,12 +138,17 @@ class RequestBody(Body):
         self._pace.spend(sum(map(len, buffers)))
         return buffers
 
-    async def _receive(self) -> Sequence[bytes]:
+    async def _receive(self) -> Sequence[Buffer]:
         if not self._is_crumbs and is_crumbs(self._content):
             self._is_crumbs = True
             read_crumbs(self._request)
         if not self._begun:
             await self._begin()
+        if self._direct is not None:
+            return await self._receive_direct(self._direct)
+        return await self._receive_parsed()
+
+    async def _receive_parsed(self) -> Sequence[bytes]:
         if self._reason is not None:
             return self._last_buffers(self._reason)
         if (buffers := take_buffered(self._content)) or self._content.at_eof():
@@ -152,12 +169,28 @@ class RequestBody(Body):
             self._waiting_since = None
         return (chunk,) if chunk else ()
 
+    async def _receive_direct(self, direct: DirectReader) -> Sequence[memoryview]:
+        self._waiting_since = self._loop.time()
+        if self._watchdog is None:
+            self._watch()
+        try:
+            view = await direct.receive()
+        finally:
+            self._waiting_since = None
+        if view:
+            return (view,)
+        if not direct.is_complete:
+            raise self._reason or ConnectionReset()
+        return ()
+
     def interrupt(self, reason: TusError) -> None:
         """Make `receive` end with `reason`; see `tusd_py.abc.Body.interrupt`."""
         if self._reason is None:
             self._reason = reason
             if self._transfer is not None:
                 self._transfer.interrupt(reason)
+            elif self._direct is not None:
+                self._direct.end()
             elif self._content.exception() is None:
                 self._content.set_exception(reason)
             if self._pausing is not None and not self._pausing.done():
@@ -167,12 +200,17 @@ class RequestBody(Body):
         """Return the seconds for which we have been waiting for a byte; 0 while the store is busy."""
         if self._transfer is not None:
             return self._transfer.idle()
-        return 0.0 if self._waiting_since is None else self._loop.time() - self._waiting_since
+        if self._waiting_since is None:
+            return 0.0
+        since = self._waiting_since if self._direct is None else max(self._waiting_since, self._direct.arrived_at)
+        return self._loop.time() - since
 
     def is_over(self) -> bool:
         """Return whether nothing more will arrive; see `tusd_py.abc.Body.is_over`."""
         if self._transfer is not None:
             return self._transfer.is_ending()
+        if self._direct is not None:
+            return self._direct.is_over
         return self._content.is_eof() or self._content.exception() is not None
 
     def _last_buffers(self, reason: TusError) -> Sequence[bytes]:
@@ -197,6 +235,10 @@ class RequestBody(Body):
     async def _begin(self) -> None:
         await self._greet()
         self._begun = True
+        if self._direct_from is not None and self._reason is None:
+            self._direct = DirectReader.begin(self._request, self._direct_from)
+        if self._direct is not None:
+            return
         # A body that is there, or nearly so, is not worth a setting.
         if not self._content.is_eof() and RequestBody._reading < GENEROUS and not self._is_crumbs:
             RequestBody._reading += 1

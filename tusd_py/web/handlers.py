@@ -41,8 +41,10 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     edge: EdgePolicy = msgspec.field(default_factory=EdgePolicy)
     network_timeout: float = 60.0
     """Seconds without a byte, in or out, after which a transfer is ended."""
-    data_plane_from: int | None = 256 * 1024
+    data_plane_from: int | None = 1536 * 1024
     """Bytes that must be left of a body for its socket to be given to the store; None = read every body here."""
+    direct_from: int | None = 96 * 1024
+    """Bytes that must be left of one that is read here to be taken past the parser; None = parse every body."""
     tell_headers: tuple[str, ...] = ()
     """Headers with credentials that hooks and jobs are told all the same."""
     max_upload_rate: int | None = None
@@ -60,6 +62,7 @@ class Mount:
         self._cors = Cors(options.cors)
         self._hidden = HIDDEN - {name.lower() for name in options.tell_headers}
         self._detach_from = options.data_plane_from if can_detach() else None
+        self._direct_from = options.direct_from if can_detach() else None
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer any request below the mount; never raises but for a connection that is gone."""
@@ -74,6 +77,7 @@ class Mount:
             request,
             timeout=options.network_timeout,
             detach_from=self._detach_from,
+            direct_from=self._direct_from,
             rate=options.max_upload_rate,
         ) as body:
             try:

@@ -111,32 +111,59 @@ def detach(request: web.Request, least: int) -> tuple[list[bytes], socket.socket
     it; None, and nothing has changed, when the body cannot be had this way: it is chunked or encrypted, has (nearly)
     arrived, or a middleware reads it. Undo with `reattach`.
     """
-    protocol, content, transport = request.protocol, request.content, request.transport
-    if type(content) is not StreamReader or request._message.chunked or protocol._current_request is not request:
+    transport = request.transport
+    if transport is None or transport.get_extra_info("sslcontext") is not None:
         return None
-    if transport is None or transport.is_closing() or not hasattr(protocol._manager, "_kwargs"):
-        return None
-    if transport.get_extra_info("sslcontext") is not None:
-        return None
-    left = (request.content_length or 0) - content.total_bytes
     plain = transport.get_extra_info("socket")
-    if left < least or left <= 0 or plain is None or content.is_eof() or content.exception() is not None:
+    if plain is None or not _can_be_had(request, least):
         return None
     try:
         own = socket.socket(plain.family, plain.type, plain.proto, fileno=os.dup(plain.fileno()))
         own.setblocking(False)  # a host may have set a default timeout
     except OSError:
         return None
+    buffers = _take_all(request)
+    transport.pause_reading()
+    return buffers, own, _left_of(request)
+
+
+def take_over(request: web.Request, least: int, most: int) -> tuple[list[bytes], int] | None:
+    """Return what has arrived of a body and how many bytes are still to come, for another protocol to take them.
+
+    At least `least` of them are, and at most `most` have arrived. None as in `detach`, but for encryption. Undo with
+    `reattach`.
+    """
+    # The parser may hold back one more read of the socket, which is 256 KiB for connections that are not ours.
+    if not _can_be_had(request, least) or request.content.total_bytes > most - 2**18:
+        return None
+    return _take_all(request), _left_of(request)
+
+
+def _can_be_had(request: web.Request, least: int) -> bool:
+    protocol, content, transport = request.protocol, request.content, request.transport
+    if type(content) is not StreamReader or request._message.chunked or protocol._current_request is not request:
+        return False
+    if transport is None or transport.is_closing() or not hasattr(protocol._manager, "_kwargs"):
+        return False
+    left = _left_of(request)
+    return left >= least and left > 0 and not content.is_eof() and content.exception() is None
+
+
+def _left_of(request: web.Request) -> int:
+    return (request.content_length or 0) - request.content.total_bytes
+
+
+def _take_all(request: web.Request) -> list[bytes]:
+    """Return all buffers that aiohttp has; it goes on to read meanwhile."""
+    protocol, content = request.protocol, request.content
     buffers: list[bytes] = []
     while True:
         buffers += take_buffered(content)
         if not content._buffer:
             if not protocol._reading_paused:
-                break
+                return buffers
             # The parser may hold back more of what was received.
             protocol.resume_reading()
-    transport.pause_reading()
-    return buffers, own, (request.content_length or 0) - content.total_bytes
 
 
 def reattach(request: web.Request, *, complete: bool) -> None:

@@ -26,11 +26,12 @@ from tests.faults.lives import Life, Lives, lag_quantile, lives, read_jobs
 from tests.faults.oracle.checker import Violation, check, check_jobs
 from tests.faults.oracle.history import Event, History, by_upload, read
 from tests.faults.oracle.model import GONE
-from tests.support.servers import Target
+from tests.support.servers import WAYS_OF_BODIES, Target
 from tests.support.state import holdings
 from tests.support.waiting import until
 
 LEVELS = ("none", "finish", "patch")
+WAYS = tuple(WAYS_OF_BODIES.values())
 HARMS = ("stop client", "kill", "stop server", "stop client", "stop client", "stop server")
 MANY = 1000
 """Operations from which on a run is worth one for every level of durability."""
@@ -95,7 +96,7 @@ async def test_histories(seeds: list[int], volume_of: Callable[[str], int], figu
         seed = seeds[turn % len(seeds)] + turn // len(seeds)
         place = tmp_path / str(turn)
         place.mkdir()
-        how = {"durability": LEVELS[(seeds[0] + turn) % len(LEVELS)], "data_plane_from": 1 if turn % 2 else "none"}
+        how = {"durability": LEVELS[(seeds[0] + turn) % len(LEVELS)], **WAYS[turn % len(WAYS)]}
         found = await _mingle(place, how, Plan(clients=4, uploads=40, ops=ops // BANDS, seed=seed), figures)
         assert ([], set()) == found, f"{how}; again: OPS={ops} pytest {__file__} --fault-seed {seeds[0]}"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from tests.faults.crash_states.story import WRONG, Story, level_of
 from tests.faults.lives import Lives
+from tests.support.servers import WAYS_OF_BODIES
 
 Tell = Callable[[Story], Awaitable[None]]
 
@@ -196,8 +197,7 @@ async def told_of_ends(story: Story) -> None:
     await story.create("next", 100)
 
 
-READ = {"data_plane_from": "none"}
-MOVED = {"data_plane_from": 1}
+READ, MOVED, DIRECT = WAYS_OF_BODIES["parsed"], WAYS_OF_BODIES["moved"], WAYS_OF_BODIES["direct"]
 CHECKPOINTS = {"checkpoint_bytes": 40_000}
 ASKED, TOLD = {"agrees": "yes"}, {"tells_ends": True}
 WORKLOADS = (
@@ -228,6 +228,7 @@ WORKLOADS = (
     Workload("patches", patches, {"durability": "finish"}),
     Workload("moved patches", large_patches, MOVED),
     Workload("read patches with checkpoints", large_patches, READ | CHECKPOINTS),
+    Workload("patches read directly", large_patches, DIRECT | CHECKPOINTS),
     Workload("deletions", deletions, {"durability": "finish"}),
     Workload("deletions", deletions, {"durability": "none"}),
     Workload("concatenation", concatenation, {"durability": "none"}),

@@ -12,12 +12,14 @@ import pytest
 from tests.faults.figures import Figures
 from tests.faults.kills.inspection import Batch, batch
 from tests.faults.lives import lag_quantile
+from tests.support.servers import WAYS_OF_BODIES
 
 A_BATCH = 100
 """Kills with one data directory."""
 SAMPLE = 3
 """Uploads that are looked at after every kill."""
 LEVELS = ("none", "finish", "patch")
+WAYS = tuple(WAYS_OF_BODIES.values())
 LAST_MOMENT = 0.06
 """Seconds of serving after which a life ends at the latest, unless it waits for a job."""
 
@@ -63,9 +65,9 @@ async def _one_life(it: Batch, number: int, figures: Figures) -> None:
 
 
 def _settings(it: Batch, number: int) -> dict[str, Any]:
-    """Return what this life is set to: all levels of durability, and both ways of a body."""
+    """Return what this life is set to: all levels of durability, and all ways of a body."""
     checkpoints = {"checkpoint_bytes": 20_000} if it.chance.random() < 0.3 else {}
-    return {"durability": LEVELS[number % 3], "data_plane_from": (1, "none")[number // 3 % 2], **checkpoints}
+    return {"durability": LEVELS[number % 3], **WAYS[number // 3 % 3], **checkpoints}
 
 
 def _noted(it: Batch) -> int:

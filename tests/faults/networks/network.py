@@ -27,8 +27,6 @@ TRIES = 8
 """So often an upload is taken up again."""
 PATIENCE: dict[str, Any] = {"network_timeout": 1.0, "keep_alive_timeout": 1.0, "lock_timeout": 2.0}
 """Settings of the servers: what takes a minute outside takes a second here."""
-WAYS: dict[str, dict[str, Any]] = {"read": {"data_plane_from": "none"}, "moved": {"data_plane_from": 1}}
-"""How bodies come in."""
 # Option of TCP: a socket in repair mode is closed without a word to the peer.
 TCP_REPAIR = 19
 

@@ -17,9 +17,10 @@ from tests.faults.check import Crowd, Plan
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives, lives
 from tests.faults.networks.chaos import Weather, chaos
-from tests.faults.networks.network import PATIENCE, WAYS, Scene, scene, vanish
+from tests.faults.networks.network import PATIENCE, Scene, scene, vanish
 from tests.faults.security.attacks import patch
 from tests.support.client import Client
+from tests.support.servers import WAYS_OF_BODIES
 from tests.support.waiting import until
 from tests.support.wire import Wire
 
@@ -34,10 +35,10 @@ async def them(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lives]
         yield them
 
 
-@pytest.fixture(scope="module", params=WAYS)
+@pytest.fixture(scope="module", params=WAYS_OF_BODIES)
 async def life(request: pytest.FixtureRequest, them: Lives) -> Life:
     """A server, one for each way in which bodies come in."""
-    return await them.begin(them.place / request.param, **WAYS[request.param], **PATIENCE)
+    return await them.begin(them.place / request.param, **WAYS_OF_BODIES[request.param], **PATIENCE)
 
 
 @pytest.fixture

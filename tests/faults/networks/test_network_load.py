@@ -14,8 +14,9 @@ import pytest
 
 from tests.faults.figures import Figures
 from tests.faults.lives import Lives, lives
-from tests.faults.networks.network import PATIENCE, WAYS, Scene, scene
+from tests.faults.networks.network import PATIENCE, Scene, scene
 from tests.support.client import Client
+from tests.support.servers import WAYS_OF_BODIES
 from tests.support.wire import Wire
 from tests.web.test_download_slow import Reader
 
@@ -32,10 +33,10 @@ async def them(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lives]
         yield them
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=WAYS_OF_BODIES)
 async def play(request: pytest.FixtureRequest, them: Lives, tmp_path: Path, figures: Figures) -> AsyncIterator[Scene]:
     """A server of its own, whose memory nobody else has used; judged when the test is over."""
-    life = await them.begin(tmp_path / "data", **WAYS[request.param], **PATIENCE)
+    life = await them.begin(tmp_path / "data", **WAYS_OF_BODIES[request.param], **PATIENCE)
     async with scene(request.node.originalname, them, life, tmp_path, figures) as played:
         yield played
     await life.kill()
