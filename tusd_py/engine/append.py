@@ -8,7 +8,7 @@ from tusd_py.abc import Body
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.finishing import finish_later
-from tusd_py.engine.locking import writing
+from tusd_py.engine.locking import Writing
 from tusd_py.engine.moments import Caller, owed
 from tusd_py.engine.receive import receive
 from tusd_py.engine.settle import take_back
@@ -33,7 +33,7 @@ async def append(ctx: Context, intent: Append, body: Body, limits: Limits, calle
     An upload whose end a hook could not be asked about, or could not be stored then, is finished behind the request.
     One that a hook stopped is removed when this raises `UploadStopped`.
     """
-    async with writing(ctx, intent.upload_id, body):
+    async with Writing(ctx, intent.upload_id, body):
         upload = rules.check_visible(await ctx.info.get(intent.upload_id), ctx.clock.now())
         try:
             return await extend(ctx, upload, intent, body, limits, caller=caller)

@@ -13,7 +13,7 @@ from tusd_py.engine.append import extend
 from tusd_py.engine.concat import assemble, check
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
-from tusd_py.engine.locking import writing
+from tusd_py.engine.locking import Writing
 from tusd_py.engine.moments import Caller, announcing, as_wished, ask, impossible, owed
 from tusd_py.engine.once import claiming, find_created
 from tusd_py.engine.writer import Writer
@@ -96,7 +96,7 @@ async def _make(
     if intent.kind is UploadKind.FINAL:
         return await assemble(ctx, upload, intent, limits, caller)
     # Its id may be one that its client knows already.
-    async with writing(ctx, upload.id, body, take_over=False):
+    async with Writing(ctx, upload.id, body, take_over=False):
         # While the body of a small one arrives nobody would find it.
         in_one_go = _is_small(intent) and (claim is None or body.is_over())
         if in_one_go and not rules.has_usage_limits(limits):

@@ -14,30 +14,40 @@ from tusd_py.engine.context import Context
 from tusd_py.errors import ServerShutdown, UploadInterrupted, UploadLocked
 
 
-@asynccontextmanager
-async def writing(ctx: Context, upload_id: str, body: Body, *, take_over: bool = True) -> AsyncIterator[None]:
+class Writing:
     """Hold an upload while `body` is read into it; without `take_over` nobody is disturbed for that.
 
-    Raises:
+    Entering raises:
         UploadLocked: the holder did not let go within the lock timeout.
         ServerShutdown: the server is going down.
     """
-    lock = await ctx.locker.acquire(
-        upload_id,
-        timeout=ctx.policy.lock_timeout,
-        take_over=take_over,
-        interrupt=lambda: body.interrupt(UploadInterrupted()),
-    )
-    try:
-        if ctx.draining:
+
+    __slots__ = ("_body", "_ctx", "_lock", "_take_over", "_upload_id")
+
+    def __init__(self, ctx: Context, upload_id: str, body: Body, *, take_over: bool = True) -> None:
+        self._ctx = ctx
+        self._upload_id = upload_id
+        self._body = body
+        self._take_over = take_over
+
+    async def __aenter__(self) -> None:
+        self._lock = await self._ctx.locker.acquire(
+            self._upload_id,
+            timeout=self._ctx.policy.lock_timeout,
+            take_over=self._take_over,
+            interrupt=self._interrupt,
+        )
+        if self._ctx.draining:
+            await self._lock.release()
             raise ServerShutdown
-        ctx.receiving[upload_id] = body
-        try:
-            yield
-        finally:
-            del ctx.receiving[upload_id]
-    finally:
-        await lock.release()
+        self._ctx.receiving[self._upload_id] = self._body
+
+    async def __aexit__(self, *_: object) -> None:
+        del self._ctx.receiving[self._upload_id]
+        await self._lock.release()
+
+    def _interrupt(self) -> None:
+        self._body.interrupt(UploadInterrupted())
 
 
 @asynccontextmanager

@@ -172,7 +172,7 @@ class Engine:
     def tells(self) -> bool:
         """Whether anybody is told of the requests behind what happens: then a `Caller` should know its own."""
         hooks, jobs = self._ctx.hooks, self._ctx.jobs
-        return any(hooks.heeds(moment) or jobs.heeds(moment) for moment in _MOMENTS)
+        return any(map(hooks.heeds, _MOMENTS)) or any(map(jobs.heeds, _MOMENTS))
 
     async def create(self, intent: Create, body: Body, limits: Limits, caller: Caller | None = None) -> UploadInfo:
         """Make a new upload; see `tusd_py.engine.create`."""

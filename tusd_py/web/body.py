@@ -235,10 +235,11 @@ class RequestBody(Body):
     async def _begin(self) -> None:
         await self._greet()
         self._begun = True
-        if self._direct_from is not None and self._reason is None:
-            self._direct = DirectReader.begin(self._request, self._direct_from)
-        if self._direct is not None:
-            return
+        least = self._direct_from
+        if least is not None and self._reason is None and (self._request.content_length or 0) >= least:
+            self._direct = DirectReader.begin(self._request, least)
+            if self._direct is not None:
+                return
         # A body that is there, or nearly so, is not worth a setting.
         if not self._content.is_eof() and RequestBody._reading < GENEROUS and not self._is_crumbs:
             RequestBody._reading += 1
