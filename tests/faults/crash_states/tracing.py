@@ -20,7 +20,7 @@ CALLS = (
 )
 SYNCING = ("fsync", "fdatasync", "syncfs")
 TELLING = ("sendto", "sendmsg", "write")
-LONGEST = 128 * 1024
+LONGEST = 192 * 1024
 """Bytes of a string that are in the trace. Only ballast is longer, and what it holds does not matter."""
 
 Connection = tuple[int, int]
