@@ -23,6 +23,7 @@ from tests.support.waiting import until
 from tests.support.wire import Wire
 from tusd_py.models.upload import UploadInfo
 from tusd_py.web import handlers
+from tusd_py.web.direct import DirectReader
 
 MIB = 2**20
 BODY = os.urandom(3 * MIB)
@@ -159,8 +160,12 @@ async def test_a_host_that_reads_bodies(tmp_path: Path) -> None:
         assert stored == BODY[len(BODY) - offset :]
 
 
-async def test_encrypted(tmp_path: Path) -> None:
-    """A connection that is encrypted in this process is read. (CORE-BODY-13)"""
+@pytest.mark.parametrize("direct", [True, False])
+async def test_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, direct: bool) -> None:
+    """A connection that is encrypted in this process is read, past the parser or through it. (CORE-BODY-13)"""
+    begun: list[bool] = []
+    take_over = DirectReader.begin
+    monkeypatch.setattr(DirectReader, "begin", lambda *args: begun.append(True) or take_over(*args))
     pair = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "cert"), "-subj", "/CN=localhost"]
     try:
         subprocess.run(
@@ -171,7 +176,8 @@ async def test_encrypted(tmp_path: Path) -> None:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(tmp_path / "cert", tmp_path / "key")
     app = web.Application()
-    tus = tusd_py.setup(app, "/files", data_dir=tmp_path / "data", data_plane_from=1)
+    how = {"data_plane_from": 1, "direct_from": 1 if direct else "none"}
+    tus = tusd_py.setup(app, "/files", data_dir=tmp_path / "data", **how)
     runner = web.AppRunner(app, shutdown_timeout=5)
     await runner.setup()
     try:
@@ -179,11 +185,14 @@ async def test_encrypted(tmp_path: Path) -> None:
         trusting = aiohttp.TCPConnector(ssl=False)
         async with aiohttp.ClientSession(connector=trusting, auto_decompress=False) as session:
             client = Client(session, f"https://127.0.0.1:{runner.addresses[0][1]}/files/")
-            url = await client.upload(BODY)
-            assert (await client.get(url)).body == BODY
+            url = await client.create(2 * len(BODY))
+            for offset in (0, len(BODY)):  # on one connection
+                assert (await client.patch(url, offset, BODY)).status == 204
+            assert (await client.get(url)).body == 2 * BODY
     finally:
         await runner.cleanup()
-    assert tus.engine.received == {"moved": 0, "read": len(BODY)}
+    assert tus.engine.received == {"moved": 0, "read": 2 * len(BODY)}
+    assert bool(begun) == direct
 
 
 async def test_an_aiohttp_that_we_do_not_know(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

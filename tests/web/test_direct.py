@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.support.client import Client, T, chunked
 from tests.support.rig import rig
+from tests.support.servers import running
 from tests.support.waiting import until
 from tests.support.wire import Wire
 from tests.web.test_data_plane import hosting, replace
@@ -181,8 +182,8 @@ async def test_lost_while_the_store_is_slow(
 
 async def test_taken_over(readers: list[DirectReader], session: aiohttp.ClientSession) -> None:
     """The next PATCH ends one that waits for bytes; what that had got counts. (CONC-01)"""
-    body = os.urandom(200_000)
-    async with rig(data_plane_from=None, direct_from=1) as server, await Wire.open(server.url) as wire:
+    body, hasty = os.urandom(200_000), {"shutdown_timeout": 0.1}
+    async with rig(data_plane_from=None, direct_from=1, runner=hasty) as server, await Wire.open(server.url) as wire:
         client = Client(session, server.url)
         url = await client.create(len(body))
         wire.start_patch(url, 0, {"Content-Length": str(len(body))})
@@ -192,6 +193,35 @@ async def test_taken_over(readers: list[DirectReader], session: aiohttp.ClientSe
         assert (refused.status, (await wire.answer()).code) == (409, "ERR_UPLOAD_INTERRUPTED")
         assert (await client.patch(url, 100_000, body[100_000:])).offset == len(body)
         assert server.bytes_of(url) == body
+
+
+async def test_who_goes_on_sending(readers: list[DirectReader]) -> None:
+    """The buffer of a body that was ended early is nobody else's: what still comes of it would get into theirs. (I4)"""
+    DirectReader._free.clear()
+    done = asyncio.Event()
+
+    async def handle(request: web.Request) -> web.Response:
+        reader = DirectReader.begin(request, 1)
+        assert reader is not None
+        await until(lambda: _is(reader._filled == 1000))
+        reader.end()
+        assert [bytes(await reader.receive()), bytes(await reader.receive())] == [b"x" * 1000, b""]
+        wire.send(b"y" * 1000)
+        await until(lambda: _is(reader._left == BUFFER - 2000))
+        assert DirectReader._free == []
+        reader.close()
+        done.set()
+        response = web.Response()
+        response.force_close()
+        return response
+
+    app = web.Application()
+    app.router.add_put("/", handle)
+    async with running(app, shutdown_timeout=0.1) as url, await Wire.open(url) as wire:
+        wire.start("PUT", "/", {"Content-Length": str(BUFFER)})
+        wire.send(b"x" * 1000)
+        assert (await wire.answer()).status == 200
+        assert done.is_set()
 
 
 async def test_a_buffer_in_use_is_nobody_elses(readers: list[DirectReader], session: aiohttp.ClientSession) -> None:

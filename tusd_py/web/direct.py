@@ -82,8 +82,10 @@ class DirectReader(asyncio.BufferedProtocol):
         """
         if self._given == self._filled:
             self._given = self._filled = 0
-            if self.is_over:
+            if self.is_complete:
                 self._give_back()
+            if self.is_over:
+                # One that was ended early keeps its buffer: its client may still be sending.
                 return self._buffer[:0]
             self._go_on()
         if not (self.is_over or self._filled == len(self._buffer)):
@@ -162,7 +164,7 @@ class DirectReader(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _give_back(self) -> None:
-        """Let another body have the buffer: all of it is stored."""
+        """Let another body have the buffer: all of it is stored, and nothing more is received into it."""
         if self._is_lent:
             self._is_lent = False
             DirectReader._lent -= 1
