@@ -13,9 +13,9 @@ from aiohttp import web
 
 from tusd_py.web.stream import reattach, take_over
 
-BUFFER = 1024 * 1024
+BUFFER = 512 * 1024
 """Bytes that are collected at most before they are stored."""
-BUFFERS = 4
+BUFFERS = 8
 """Bodies at a time that are received so: bounds the memory; all others take the usual way."""
 TICK = 0.25
 """Seconds after which what has come is stored, although it is not much."""
