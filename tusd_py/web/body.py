@@ -169,19 +169,17 @@ class RequestBody(Body):
             self._waiting_since = None
         return (chunk,) if chunk else ()
 
-    async def _receive_direct(self, direct: DirectReader) -> Sequence[memoryview]:
+    async def _receive_direct(self, direct: DirectReader) -> Sequence[Buffer]:
         self._waiting_since = self._loop.time()
         if self._watchdog is None:
             self._watch()
         try:
-            view = await direct.receive()
+            buffers = await direct.receive()
         finally:
             self._waiting_since = None
-        if view:
-            return (view,)
-        if not direct.is_complete:
+        if not buffers and not direct.is_complete:
             raise self._reason or ConnectionReset()
-        return ()
+        return buffers
 
     def interrupt(self, reason: TusError) -> None:
         """Make `receive` end with `reason`; see `tusd_py.abc.Body.interrupt`."""
@@ -238,8 +236,8 @@ class RequestBody(Body):
         least = self._direct_from
         if least is not None and self._reason is None and (self._request.content_length or 0) >= least:
             self._direct = DirectReader.begin(self._request, least)
-            if self._direct is not None:
-                return
+            # Without a buffer for it there are many bodies at a time.
+            return
         # A body that is there, or nearly so, is not worth a setting.
         if not self._content.is_eof() and RequestBody._reading < GENEROUS and not self._is_crumbs:
             RequestBody._reading += 1

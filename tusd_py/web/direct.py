@@ -7,15 +7,17 @@ protocol bring its own buffer, the connection's protocol is exchanged until the 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar
 
 from aiohttp import web
 
+from tusd_py.abc import Buffer
 from tusd_py.web.stream import reattach, take_over
 
 BUFFER = 512 * 1024
 """Bytes that are collected at most before they are stored."""
-BUFFERS = 8
+BUFFERS = 6
 """Bodies at a time that are received so: bounds the memory; all others take the usual way."""
 TICK = 0.25
 """Seconds after which what has come is stored, although it is not much."""
@@ -40,6 +42,8 @@ class DirectReader(asyncio.BufferedProtocol):
         self._owned = DirectReader._free.pop() if DirectReader._free else bytearray(BUFFER)
         self._is_lent = True
         self._buffer = memoryview(self._owned)
+        self._before = buffers
+        """What has arrived before it, to be returned first."""
         self._given = 0
         """How much of the buffer was returned by `receive`: it may be in use until the next call."""
         self._filled = 0
@@ -51,17 +55,13 @@ class DirectReader(asyncio.BufferedProtocol):
         self._waiter: asyncio.Future[None] | None = None
         self.arrived_at = self._loop.time()
         """When the last byte came, in the loop's time."""
-        for buffer in buffers:
-            end = self._filled + len(buffer)
-            self._buffer[self._filled : end] = buffer
-            self._filled = end
         if left:
             self._transport.set_protocol(self)
 
     @classmethod
     def begin(cls, request: web.Request, least: int) -> DirectReader | None:
         """Receive the rest of a request's body, if it can be had, is `least` bytes or more, and there is a buffer."""
-        if DirectReader._lent >= BUFFERS or (parts := take_over(request, least, BUFFER)) is None:
+        if DirectReader._lent >= BUFFERS or (parts := take_over(request, least)) is None:
             return None
         return cls(request, *parts)
 
@@ -75,18 +75,18 @@ class DirectReader(asyncio.BufferedProtocol):
         """Whether no more bytes will come."""
         return self._over or not self._left
 
-    async def receive(self) -> memoryview:
+    async def receive(self) -> Sequence[Buffer]:
         """Return what has come, as soon as there is enough, or it is all; empty = no more will come.
 
         What an earlier call returned is overwritten from now on. Cancelling loses nothing.
         """
-        if self._given == self._filled:
+        if self._given == self._filled and not self._before:
             self._given = self._filled = 0
             if self.is_complete:
                 self._give_back()
             if self.is_over:
                 # One that was ended early keeps its buffer: its client may still be sending.
-                return self._buffer[:0]
+                return ()
             self._go_on()
         if not (self.is_over or self._filled == len(self._buffer)):
             timer = self._loop.call_later(TICK, self._tick)
@@ -97,8 +97,9 @@ class DirectReader(asyncio.BufferedProtocol):
                 self._waiter = None
                 self._eager = False
                 timer.cancel()
+        before, self._before = self._before, []
         start, self._given = self._given, self._filled
-        return self._buffer[start : self._filled]
+        return [*before, self._buffer[start : self._filled]] if start < self._filled else before
 
     def end(self) -> None:
         """Wait for no more bytes. `receive` returns what has come, once."""
@@ -173,7 +174,7 @@ class DirectReader(asyncio.BufferedProtocol):
     def _tick(self) -> None:
         self._is_slow = self._filled - self._given < SLOW
         self._eager = True
-        if self._filled > self._given:
+        if self._filled > self._given or self._before:
             self._wake()
 
     def _wake(self) -> None:

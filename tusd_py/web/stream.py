@@ -127,14 +127,12 @@ def detach(request: web.Request, least: int) -> tuple[list[bytes], socket.socket
     return buffers, own, _left_of(request)
 
 
-def take_over(request: web.Request, least: int, most: int) -> tuple[list[bytes], int] | None:
-    """Return what has arrived of a body and how many bytes are still to come, for another protocol to take them.
+def take_over(request: web.Request, least: int) -> tuple[list[bytes], int] | None:
+    """Return the buffers that have arrived and how many bytes are still to come, for another protocol to take them.
 
-    At least `least` of them are, and at most `most` have arrived. None as in `detach`, but for encryption. Undo with
-    `reattach`.
+    There are `least` of them or more. None as in `detach`, but for encryption. Undo with `reattach`.
     """
-    # The parser may hold back one more read of the socket, which is 256 KiB for connections that are not ours.
-    if not _can_be_had(request, least) or request.content.total_bytes > most - 2**18:
+    if not _can_be_had(request, least):
         return None
     return _take_all(request), _left_of(request)
 
