@@ -60,18 +60,19 @@ class Slow:
             self.silent.append(await self._connect())
             self.dripping_heads.append(await self._connect())
             self.dripping_heads[-1].send(b"PATCH /files/x HTTP/1.1\r\n")
-            for bodies in (self.stalled, self.dripping_bodies):
-                bodies.append(await self._begin(await self.client.create(MIB)))
+        # A server may wait a moment for more before it stores what came.
+        begun = (self._begin(bodies) for bodies in (self.stalled, self.dripping_bodies) for _ in range(count))
+        await asyncio.gather(*begun)
 
     async def _connect(self) -> Wire:
         return await self._stack.enter_async_context(await Wire.open(self.client.base))
 
-    async def _begin(self, url: str) -> Wire:
-        wire = await self._connect()
+    async def _begin(self, bodies: list[Wire]) -> None:
+        url, wire = await self.client.create(MIB), await self._connect()
         wire.start_patch(url, 0, {"Content-Length": str(MIB)})
         wire.send(bytes(WAITING))
         await self.play.target.until_stored(url, WAITING)
-        return wire
+        bodies.append(wire)
 
     async def drip(self) -> None:
         """Send a byte at a time."""
