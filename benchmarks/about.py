@@ -45,7 +45,7 @@ def about(place: Path) -> dict[str, str]:
 
 @cache
 def _steps() -> float:
-    """Return how many million simple steps a second this interpreter takes: builds of one version differ by half."""
+    """Return how many million simple steps a second this interpreter takes: builds of one version differ."""
     times = timeit.repeat(_STEPS, _THING, number=20, repeat=9)
     return 2000 * 20 / min(times) / 1e6
 

@@ -1,6 +1,7 @@
 """Every extension point: what a store, a locker, a clock, a body and a hook promise to the engine.
 
-All coroutines run on one event loop. None may block it: work that can wait for a disk belongs on a thread.
+All coroutines run on one event loop. None may block it: work that can wait for a disk belongs on a
+thread, and a loop that waits for one there does so for a few milliseconds at most, and not again and again.
 """
 
 from tusd_py.abc.body import Body, Buffer, Digest, Rest, Transfer
