@@ -321,7 +321,7 @@ async def test_damaged_database(left: Left) -> None:
     """With rows that cannot be relied on nothing is repaired: no data looks like nobody's. (I7, I16)"""
     left.sql("pragma wal_checkpoint(truncate)")
     with closing(sqlite3.connect(left.place / "uploads.sqlite3")) as db:
-        (page,) = db.execute("select rootpage from sqlite_schema where name = 'uploads_open'").fetchone()
+        (page,) = db.execute("select rootpage from sqlite_schema where name = 'uploads_unfinished'").fetchone()
         (size,) = db.execute("pragma page_size").fetchone()
     with (left.place / "uploads.sqlite3").open("r+b") as file:
         file.seek((page - 1) * size)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
-import aiosqlite
 import pytest
 
 from tusd_py.errors import UploadExists
@@ -35,13 +35,13 @@ async def store(path: Path) -> AsyncIterator[SqliteInfoStore]:
 
 async def test_an_older_database(path: Path) -> None:
     """One of the version before is copied aside and gets keys, with everything in it as it was. (I16)"""
-    async with aiosqlite.connect(path) as db:
-        await schema.migrate(db, path, schema.load_migrations()[:2])
-        await db.execute(
+    with closing(sqlite3.connect(path)) as db:
+        schema.migrate(db, path, schema.load_migrations()[:2])
+        db.execute(
             "insert into uploads values ('old', 'single', 'rejected', 5, 5, 5, 'a YQ==', null, '[]', 'x', 3, 1.5, 2.5,"
             " null, 'no')"
         )
-        await db.commit()
+        db.commit()
     store = SqliteInfoStore(path, durability=Durability.NONE, boot_id="boot")
     await store.open()
     old = UploadInfo(
@@ -62,7 +62,7 @@ async def test_an_older_database(path: Path) -> None:
     assert await store.list_uploads() == [new, old]
     assert await store.find_created(KEY) == new
     await store.close()
-    with closing(sqlite3.connect(path.with_name(f"{path.name}.before-v3"))) as before:
+    with closing(sqlite3.connect(path.with_name(f"{path.name}.before-v4"))) as before:
         assert before.execute("select id from uploads").fetchall() == [("old",)]
 
 
@@ -82,7 +82,8 @@ async def test_only_keys_are_indexed(store: SqliteInfoStore, path: Path) -> None
 def opened_indices(db: sqlite3.Connection, name: str) -> set[str]:
     """Return the indices that a statement opens for writing."""
     roots = dict(db.execute("select rootpage, name from sqlite_schema where type = 'index' or name = 'uploads'"))
-    program = db.execute(f"explain {QUERIES[name]}", {"rows": "[]"}).fetchall()
+    parameters = dict.fromkeys(re.findall(r":(\w+)", QUERIES[name]))
+    program = db.execute(f"explain {QUERIES[name]}", parameters).fetchall()
     return {roots[step[3]] for step in program if step[1] == "OpenWrite" and step[3] in roots}
 
 

@@ -167,3 +167,19 @@ async def test_short_calls_are_on_their_own(threads: DiskThreads) -> None:
     ]  # fmt: skip
     assert done == [0, 1, 3]
     assert await threads.run_short(divmod, 7, 2) == (3, 1)
+
+
+async def test_run_now(threads: DiskThreads) -> None:
+    """What is done now is done by a thread before the loop goes on, unless that takes too long (I19)."""
+    task = asyncio.ensure_future(threads.run_now(threading.get_ident))
+    await asyncio.sleep(0)
+    assert task.done()
+    assert task.result() != threading.get_ident()
+    go_on = threading.Event()
+    slow = asyncio.ensure_future(threads.run_now(go_on.wait, 10))
+    await asyncio.sleep(0)
+    assert not slow.done()
+    go_on.set()
+    assert await slow
+    with pytest.raises(ZeroDivisionError):
+        await threads.run_now(divmod, 7, 0)

@@ -69,6 +69,12 @@ class DiskThreads(Executor):
         self._short.append((future, func, args))
         return future
 
+    async def run_now(self, func: Callable[..., T], *args: object) -> T:
+        """As `run_short`, for what is many calls in one: it waits for no others, and the loop for it, if it can."""
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._travel([(future, func, args)])
+        return await future
+
     def later(self, func: Callable[..., object], *args: object) -> None:
         """Call a blocking function on a thread some time; nobody hears what becomes of it."""
 
@@ -113,6 +119,10 @@ class DiskThreads(Executor):
             return
         if self._short:
             self._loop.call_soon(self._travel_together)
+        self._travel(calls)
+
+    def _travel(self, calls: Sequence[_Call]) -> None:
+        """Have a thread do short calls, and stand still for it unless the disk was slow a moment ago."""
         if self._loop.time() < self._patient_from or not self._has_idle():
             self._put(lambda: self._do(calls))
             return

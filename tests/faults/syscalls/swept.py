@@ -19,10 +19,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
-
-import aiosqlite.core
 
 from tests.faults import lives
 from tusd_py import server
@@ -48,31 +45,6 @@ def name(number: int) -> str:
 def jobs_of(data_dir: Path) -> Path:
     """Return the file in which the lives on a data directory note their jobs."""
     return data_dir.with_name("jobs.txt")
-
-
-class Lent:
-    """In place of the thread of a connection: one of two threads that stay, whichever is free.
-
-    A writer that was closed leaves its thread to the next one, beside the reader's; so calls go on being counted.
-    """
-
-    _work: SimpleQueue[Callable[[], object]] = SimpleQueue()
-    _begun = False
-
-    def __init__(self, *, target: Callable[..., object], args: Sequence[object]) -> None:
-        self._target = functools.partial(target, *args)
-
-    def start(self) -> None:
-        if not Lent._begun:
-            Lent._begun = True
-            for _ in range(2):
-                threading.Thread(target=self._serve, daemon=True).start()
-        self._work.put(self._target)
-
-    @classmethod
-    def _serve(cls) -> None:
-        while True:
-            cls._work.get()()
 
 
 class Harm:
@@ -153,7 +125,6 @@ def _begin(order: Mapping[str, Any]) -> None:
         numbers = itertools.count()
         secrets.token_hex = lambda nbytes=None: name(next(numbers))
         service.FileDataStore = functools.partial(FileDataStore, threads=1)  # type: ignore[assignment,attr-defined]
-        aiosqlite.core.Thread = Lent  # type: ignore[assignment,attr-defined]
         server.run = functools.partial(_run, server.run)
         if harm := json.loads(order["environ"][VARIABLE]):
             Harm(**harm).install()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from pathlib import Path
-
-import aiosqlite
 
 from tusd_py.stores.sqlite.queries import QUERIES
 
@@ -28,12 +27,9 @@ def current_boot_id() -> str:
     return os.environ.get(BOOT_ID_VARIABLE) or _BOOT_ID.read_text(encoding="ascii").strip()
 
 
-async def fall_back(writer: aiosqlite.Connection, reason: str, fields: dict[str, str]) -> None:
-    """Take back everything that is not known to be synced, inside a transaction that is under way; log it."""
-    lost = {}
-    for name in _STEPS:
-        async with writer.execute(QUERIES[name]) as cursor:
-            lost[name] = cursor.rowcount
+def fall_back(db: sqlite3.Connection, reason: str, fields: dict[str, str]) -> None:
+    """Take back everything that is not known to be synced, inside a transaction that is under way; log it. Blocking."""
+    lost = {name: db.execute(QUERIES[name]).rowcount for name in _STEPS}
     if any(lost.values()):
         log.warning(
             "%s: %d uploads fell back to what was synced, %d finished ones are open again, "
@@ -46,17 +42,16 @@ async def fall_back(writer: aiosqlite.Connection, reason: str, fields: dict[str,
         )
 
 
-async def settle_boot(writer: aiosqlite.Connection, boot_id: str) -> None:
-    """Take back what the operating system may have lost if it was started anew since the last time.
+def settle_boot(db: sqlite3.Connection, boot_id: str) -> None:
+    """Take back what the operating system may have lost if it was started anew since the last time. Blocking.
 
     One transaction on a connection that is durable: after a crash in the middle it simply happens again.
     """
-    rows = list(await writer.execute_fetchall(QUERIES["get_meta"], {"key": _KEY}))
-    stored = rows[0][0] if rows else None
-    if stored == boot_id:
+    stored = db.execute(QUERIES["get_meta"], {"key": _KEY}).fetchone()
+    if stored == (boot_id,):
         return
-    await writer.execute_fetchall("begin immediate")
+    db.execute("begin immediate")
     if stored is not None:
-        await fall_back(writer, "the system was restarted", {"action": "boot_settled"})
-    await writer.execute_fetchall(QUERIES["set_meta"], {"key": _KEY, "value": boot_id})
-    await writer.commit()
+        fall_back(db, "the system was restarted", {"action": "boot_settled"})
+    db.execute(QUERIES["set_meta"], {"key": _KEY, "value": boot_id})
+    db.commit()

@@ -6,15 +6,15 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
-import aiosqlite
 import msgspec
 
 from tusd_py.errors import InsufficientStorage, StoreBusy, StoreError
 from tusd_py.models.upload import UploadInfo
 from tusd_py.stores.sqlite.ballast import Ballast, is_full, wants_room
-from tusd_py.stores.sqlite.database import READ_TIMEOUT, Database, first_column
+from tusd_py.stores.sqlite.database import READ_TIMEOUT, Database
 from tusd_py.stores.sqlite.queries import QUERIES
 
 log = logging.getLogger(__name__)
@@ -27,6 +27,10 @@ STOW_INTERVAL = 30.0
 """Seconds between two attempts to have ballast again."""
 _REMOVALS = frozenset({"mark_deleting", "delete_upload"})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+# The database, or the way to it, refuses a row: no matter of the disk.
+_REFUSED = (sqlite3.IntegrityError, sqlite3.DataError, ValueError, OverflowError)
+_NESTED = ("parts", "history", "event")
+"""Fields of records that are JSON in the database."""
 _FAILED = "The server could not store what it knows of the upload; ask for its offset and try again"
 
 
@@ -44,18 +48,18 @@ class Change:
         steps: Sequence[tuple[str, Any]] = (),
         *,
         durable: bool,
-        work: Callable[[aiosqlite.Connection], Awaitable[None]] | None = None,
+        work: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         self.key = key
         self.durable = durable
         self.work = work
-        """Done in place of steps, in a transaction of its own, behind all that waited before."""
+        """Done in place of steps, in a transaction of its own, behind all that waited before. Blocking."""
         self.applied: Callable[[UploadInfo | None], bool] = _nobody_knows
         """Tells by the row of the upload whether the change was made, when its commit had an unknown outcome."""
         self.settled: Callable[[bool], None] = _ignore
         """Told whether it is known to have changed something, once, whether or not its caller still waits."""
-        # Encoded here, where an error is the caller's own.
-        self.steps = [(name, msgspec.json.encode(row)) for name, row in steps]
+        # Made here, where an error is the caller's own.
+        self.steps = [(name, _row(record)) for name, record in steps]
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     @property
@@ -74,10 +78,6 @@ class Change:
         self.settled(False)
         if not self.done.done():
             self.done.set_exception(error)
-
-
-class _CommitFailed(Exception):
-    """COMMIT itself failed: nobody knows what a crash would leave."""
 
 
 class Commits:
@@ -143,7 +143,7 @@ class Commits:
                 except Exception:
                     # Whatever it was: the writer must go on, and nobody may wait for ever.
                     log.exception("a group of changes failed", extra={"action": "commit_failed"})
-                    await self._database.drop_writer()
+                    await self._database.writer.drop()
                     self.undecided.update(change.key for change in group)
                     _fail(group)
                 await self._stow()
@@ -160,7 +160,8 @@ class Commits:
                     return self._alone(index)
                 rest += self._waiting[index:]
                 break
-            # A second change of one upload waits for the next group: a set statement sees each row once.
+            # A second change of one upload waits for the next group: where the outcome of a commit is unknown, the row
+            # tells of the last one only.
             if change.key in group or len(group) >= GROUP_LIMIT:
                 rest.append(change)
             else:
@@ -179,14 +180,15 @@ class Commits:
             return
         try:
             changed = await self._transact(group)
-        except (sqlite3.IntegrityError, sqlite3.DataError) as error:
-            await self._database.rollback()
+        except _REFUSED as error:
+            await self._database.writer.rollback()
             await self._commit_alone(group, error)
-        except (sqlite3.Error, _CommitFailed) as error:
+        except sqlite3.Error as error:
             await self._recover(group, error)
         else:
-            for change in group:
-                change.succeed(change.key in changed)
+            self.committed += 1
+            for change, has_changed in zip(group, changed, strict=True):
+                change.succeed(has_changed)
 
     async def _commit_alone(self, group: list[Change], error: Exception) -> None:
         if len(group) == 1:
@@ -199,14 +201,13 @@ class Commits:
     async def _recover(self, group: list[Change], error: Exception) -> None:
         # What an error of the disk left in the connection is not worth knowing: closing it rolls back, and the
         # next one reads everything again.
-        await self._database.drop_writer()
-        cause = _cause(error)
+        await self._database.writer.drop()
         removes = any(change.removes for change in group)
-        if removes and wants_room(cause) and await asyncio.to_thread(self._ballast.drop):
+        if removes and wants_room(error) and await asyncio.to_thread(self._ballast.drop):
             self._stowed_at = asyncio.get_running_loop().time()
             await self._commit(group)
             return
-        if is_full(cause):
+        if is_full(error):
             await self._commit_alone(group, error)
             return
         log.error("storing a group of changes failed: %s", error, extra={"action": "commit_failed"})
@@ -215,7 +216,7 @@ class Commits:
     async def _find_out(self, group: list[Change], error: Exception) -> None:
         """Answer the callers of a commit whose outcome is unknown by what is stored (reliability 3.2)."""
         applied = set()
-        if getattr(_cause(error), "sqlite_errorcode", 0) not in _BUSY:
+        if getattr(error, "sqlite_errorcode", 0) not in _BUSY:
             self.undecided.update(change.key for change in group)
             if await self._settle_log() is None:
                 applied = await self._find_applied(group)
@@ -230,7 +231,7 @@ class Commits:
             await self._database.settle_log()
         except sqlite3.Error as error:
             log.warning("what became of a failed commit is not known: %s", error, extra={"action": "commit_failed"})
-            await self._database.drop_writer()
+            await self._database.writer.drop()
             return error
         self.undecided.clear()
         return None
@@ -242,44 +243,11 @@ class Commits:
             # The reader has logged why. Nothing of it can change any more, so whoever asks again is told what is.
             return set()
 
-    async def _transact(self, group: list[Change]) -> set[str]:
-        """Run a group in one transaction; return the keys of those changes whose first step changed something."""
-        writer = await self._database.writer(durable=any(change.durable for change in group))
-        if group[0].work is not None:
-            await writer.execute_fetchall("begin immediate")
-            await group[0].work(writer)
-            await self._end(writer)
-            return {group[0].key}
-        firsts: dict[str, list[tuple[str, bytes]]] = {}
-        laters: dict[str, list[tuple[str, bytes]]] = {}
-        for change in group:
-            for index, (name, row) in enumerate(change.steps):
-                (laters if index else firsts).setdefault(name, []).append((change.key, row))
-        if len(firsts) == 1 and not laters:
-            # One statement is a transaction by itself, and one trip to the writer's thread instead of three.
-            ((name, steps),) = firsts.items()
-            rows = [row for _, row in steps]
-            changed = first_column(await writer.execute_fetchall(QUERIES[name], _as_list(rows)))
-            self.committed += 1
-            return changed
-        changed = set()
-        await writer.execute_fetchall("begin immediate")
-        for name in QUERIES:
-            rows = [row for _, row in firsts.get(name, ())]
-            if rows:
-                changed |= first_column(await writer.execute_fetchall(QUERIES[name], _as_list(rows)))
-            rows = [row for key, row in laters.get(name, ()) if key in changed]
-            if rows:
-                await writer.execute_fetchall(QUERIES[name], _as_list(rows))
-        await self._end(writer)
-        return changed
-
-    async def _end(self, writer: aiosqlite.Connection) -> None:
-        try:
-            await writer.commit()
-        except sqlite3.Error as error:
-            raise _CommitFailed(str(error)) from error
-        self.committed += 1
+    async def _transact(self, group: list[Change]) -> list[bool]:
+        """Run a group in one transaction; tell for each change whether its first step changed something."""
+        work = group[0].work
+        transaction = partial(_apply, group) if work is None else partial(_apply_alone, work)
+        return await self._database.writer.run(transaction, durable=any(change.durable for change in group))
 
     async def _stow(self) -> None:
         """Have ballast again when there is space again."""
@@ -298,17 +266,43 @@ def _ignore(_: bool) -> None:
     """Be the end of a change that nobody else has to hear of."""
 
 
-def _as_list(rows: list[bytes]) -> dict[str, str]:
-    return {"rows": f"[{b','.join(rows).decode()}]"}
+def _row(record: object) -> dict[str, Any]:
+    """Return a record as the parameters of a statement."""
+    row: dict[str, Any] = msgspec.to_builtins(record)
+    for name in _NESTED:
+        if name in row:
+            row[name] = msgspec.json.encode(row[name]).decode()
+    return row
 
 
-def _cause(error: Exception | None) -> BaseException | None:
-    return error.__cause__ if isinstance(error, _CommitFailed) else error
+def _apply(group: Sequence[Change], db: sqlite3.Connection) -> list[bool]:
+    """Do what changes ask for in one transaction, on the writer's thread."""
+    if len(group) == 1 and len(group[0].steps) == 1:
+        # One statement is a transaction by itself.
+        return [_take(group[0], db)]
+    db.execute("begin immediate")
+    changed = [_take(change, db) for change in group]
+    db.commit()
+    return changed
+
+
+def _take(change: Change, db: sqlite3.Connection) -> bool:
+    for number, (name, row) in enumerate(change.steps):
+        if not db.execute(QUERIES[name], row).rowcount and not number:
+            return False
+    return bool(change.steps)
+
+
+def _apply_alone(work: Callable[[sqlite3.Connection], None], db: sqlite3.Connection) -> list[bool]:
+    db.execute("begin immediate")
+    work(db)
+    db.commit()
+    return [True]
 
 
 def _fail(group: list[Change], cause: Exception | None = None) -> None:
     for change in group:
         # One error each: the engine writes into it what it knows of the upload.
-        failure = InsufficientStorage() if is_full(_cause(cause)) else StoreError(_FAILED)
+        failure = InsufficientStorage() if is_full(cause) else StoreError(_FAILED)
         failure.__cause__ = cause
         change.fail(failure)

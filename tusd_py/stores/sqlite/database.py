@@ -16,16 +16,12 @@ from tusd_py.errors import StartupError, StoreBusy, StoreError
 from tusd_py.stores.sqlite import schema
 from tusd_py.stores.sqlite.health import check_file, unusable
 from tusd_py.stores.sqlite.queries import QUERIES
+from tusd_py.stores.sqlite.writer import BUSY_TIMEOUT, Writer
 
 log = logging.getLogger(__name__)
 
-BUSY_TIMEOUT = 5.0
-"""Seconds to wait for another process, somebody's `sqlite3` shell, say."""
 READ_TIMEOUT = 5.0
 """Seconds to wait for a disk that stands still, before a request is answered and before the reader is left alone."""
-WAL_LIMIT = 16 * 1024 * 1024
-"""Bytes to which the write-ahead log is cut back after a burst."""
-
 OLDEST_SQLITE = (3, 38, 0)
 """Knows STRICT tables, RETURNING and `->>`."""
 
@@ -33,7 +29,7 @@ Parameters = dict[str, str | int | float | None]
 
 
 class Database:
-    """An SQLite file with one writer and one reader, each a thread of its own (aiosqlite's).
+    """An SQLite file with one writer and one reader, each on a thread of its own.
 
     Two connections that write could corrupt it with SQLite before 3.51.3 (reliability 3.2); the reader cannot.
     """
@@ -42,11 +38,10 @@ class Database:
         self.path = path
         self.read_only = read_only
         self._data_root = data_root
-        self._writer: aiosqlite.Connection | None = None
+        self._writer: Writer | None = None
         self._reader: aiosqlite.Connection | None = None
         self._late: asyncio.Task[None] | None = None
         """Runs while the reader still has to get over what nobody waits for any more."""
-        self._synchronous = ""
 
     async def open(self) -> None:
         """Check, migrate and open the file. Raises `StartupError` and leaves the file as it was."""
@@ -58,8 +53,12 @@ class Database:
                 await asyncio.to_thread(check_file, self.path)
             else:
                 await asyncio.to_thread(schema.prepare_file, self.path, self._data_root)
-                await self._prepare()
-            self._reader = await self._connect("ro")
+                self._writer = Writer(self.path)
+                await self._writer.run(self._prepare, durable=True)
+            # None: nothing is ever to be committed here.
+            self._reader = await aiosqlite.connect(
+                f"file:{quote(str(self.path))}?mode=ro", uri=True, timeout=BUSY_TIMEOUT, isolation_level=None
+            )
             await self._probe(self._reader)
         except BaseException as error:
             await self.close()
@@ -81,7 +80,16 @@ class Database:
         elif reader is not None:
             with suppress(sqlite3.Error):
                 await reader.close()
-        await self.drop_writer()
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            await writer.close()
+
+    @property
+    def writer(self) -> Writer:
+        """The connection that changes it; only between `open` and `close`, and not when `read_only`."""
+        if self._writer is None:
+            raise StoreError("The info store is not open for writing")
+        return self._writer
 
     async def read(self, name: str, parameters: Parameters) -> list[sqlite3.Row]:
         """Run a reading statement, however long that takes. Raises `StoreError`."""
@@ -111,46 +119,13 @@ class Database:
             self._give_up()
             raise
 
-    async def writer(self, *, durable: bool) -> aiosqlite.Connection:
-        """Return the connection that writes, ready for a transaction that is `durable` or not.
-
-        Opens it again when it was dropped. Raises `sqlite3.Error`.
-        """
-        if self._writer is None:
-            self._writer = await self._connect("rw")
-            self._synchronous = ""
-            await self._writer.execute_fetchall(f"pragma journal_size_limit = {WAL_LIMIT}")
-        wanted = "full" if durable else "normal"
-        if wanted != self._synchronous:
-            await self._writer.execute_fetchall(f"pragma synchronous = {wanted}")
-            self._synchronous = wanted
-        return self._writer
-
-    async def rollback(self) -> None:
-        """Undo the transaction that is under way, if there is one."""
-        if self._writer is not None:
-            try:
-                await self._writer.rollback()
-            except sqlite3.Error:
-                await self.drop_writer()
-
-    async def drop_writer(self) -> None:
-        """Close the writing connection, whatever state it is in; the next `writer` opens another."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with suppress(sqlite3.Error):
-                await writer.close()
-
     async def settle_log(self) -> None:
         """Decide what a failed commit left in the log: what readers see now is safe, anything else is gone for good.
 
         Without this a later recovery of the log could find a commit whose caller was told that it failed; and what
         is written behind pages that the kernel lost would be lost with them. Raises `sqlite3.Error`: undecided.
         """
-        writer = await self.writer(durable=True)
-        rows = list(await writer.execute_fetchall("pragma wal_checkpoint(truncate)"))
-        if rows[0][0]:
-            raise sqlite3.OperationalError("the log is in use")
+        await self.writer.run(_empty_log, durable=True)
 
     def _give_up(self) -> None:
         if self._late is None and self._reader is not None:
@@ -163,35 +138,30 @@ class Database:
         finally:
             self._late = None
 
-    async def _prepare(self) -> None:
+    def _prepare(self, db: sqlite3.Connection) -> None:
         migrations = schema.load_migrations()
-        writer = await self.writer(durable=True)
-        if await schema.check_version(writer, self.path, migrations) == 0:
-            await asyncio.to_thread(schema.check_unused, self.path, self._data_root)
-        elif await writer.execute_fetchall(QUERIES["any_upload"]):
-            await asyncio.to_thread(schema.check_data, self.path, self._data_root)
+        if schema.check_version(db.execute(schema.VERSION).fetchone(), self.path, migrations) == 0:
+            schema.check_unused(self.path, self._data_root)
+        elif db.execute(QUERIES["any_upload"]).fetchone():
+            schema.check_data(self.path, self._data_root)
         # Only now that the file is known to be ours or new: this is the first thing that changes it.
-        rows = list(await writer.execute_fetchall("pragma journal_mode = wal"))
-        if rows[0][0] != "wal":
+        if db.execute("pragma journal_mode = wal").fetchone() != ("wal",):
             raise StartupError(f"The database {self.path} cannot have a write-ahead log on this file system")
-        await schema.migrate(writer, self.path, migrations)
+        schema.migrate(db, self.path, migrations)
 
     async def _probe(self, reader: aiosqlite.Connection) -> None:
         migrations = schema.load_migrations()
-        version = await schema.check_version(reader, self.path, migrations)
-        if version < migrations[-1].version:
+        (found,) = await reader.execute_fetchall(schema.VERSION)
+        if schema.check_version(found, self.path, migrations) < migrations[-1].version:
             raise StartupError(f"{self.path} has an older schema; start the server once to bring it up to date")
         for name in ("probe_uploads", "probe_jobs"):
             await reader.execute_fetchall(QUERIES[name])
 
-    async def _connect(self, mode: str) -> aiosqlite.Connection:
-        # None: transactions are begun by us, or are one statement; the module would begin one with a trip of its own.
-        return await aiosqlite.connect(
-            f"file:{quote(str(self.path))}?mode={mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-        )
+
+def _empty_log(db: sqlite3.Connection) -> None:
+    ((is_busy, *_),) = db.execute("pragma wal_checkpoint(truncate)")
+    if is_busy:
+        raise sqlite3.OperationalError("the log is in use")
 
 
 def _unreadable(error: sqlite3.Error) -> StoreError:

@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-import aiosqlite
 import msgspec
 
 from tusd_py.abc import InfoStore
@@ -30,7 +29,8 @@ _parts = msgspec.json.Decoder(tuple[str, ...])
 class SqliteInfoStore(SqliteJobStore, InfoStore):
     """Uploads and jobs in one SQLite file. Changes of many callers share a transaction and its sync.
 
-    No call blocks the event loop: SQLite runs on aiosqlite's threads. `sqlite3` errors never come out of it.
+    SQLite runs on threads of its own, and the event loop waits for them a few milliseconds at most. `sqlite3` errors
+    never come out of it.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
             boot_id = self._boot_id
             if boot_id is None:
                 boot_id = await asyncio.to_thread(current_boot_id)
-            await settle_boot(await self._database.writer(durable=True), boot_id)
+            await self._database.writer.run(lambda db: settle_boot(db, boot_id), durable=True)
         except BaseException as error:
             await self._database.close()
             if isinstance(error, (sqlite3.Error, OSError)):
@@ -220,8 +220,8 @@ def _is_deleting(found: UploadInfo | None) -> bool:
     return found is not None and found.state is UploadState.DELETING
 
 
-async def _fall_back(writer: aiosqlite.Connection) -> None:
-    await fall_back(writer, "syncing failed", {"action": "settle_failed"})
+def _fall_back(db: sqlite3.Connection) -> None:
+    fall_back(db, "syncing failed", {"action": "settle_failed"})
 
 
 def _first(rows: Sequence[sqlite3.Row]) -> UploadInfo | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Collection
 
-import aiosqlite
 import msgspec
 
 from tusd_py.abc import JobStore
@@ -21,10 +20,6 @@ from tusd_py.stores.sqlite.recent import After, Recent
 
 _history = msgspec.json.Decoder(tuple[Attempt, ...])
 _event = msgspec.json.Decoder(HookEvent)
-_CHANGING = (
-    "upload_id", "task", "state", "attempt", "scheduled_at", "ended_at", "progress", "error", "output", "result",
-    "history",
-)  # fmt: skip
 
 
 class SqliteJobStore(JobStore):
@@ -75,9 +70,8 @@ class SqliteJobStore(JobStore):
 
         A power cut may take back a beginning, say: then the attempt is made again, and not counted.
         """
-        row = {name: getattr(job, name) for name in _CHANGING}
         durable = job.state.is_end and self._durability.syncs_finish
-        return await self._open_commits().settle(Change(job.upload_id, [("save_job", row)], durable=durable))
+        return await self._open_commits().settle(Change(job.upload_id, [("save_job", job)], durable=durable))
 
     async def rescue_jobs(self, now: float) -> int:
         """Make every executing job available; see `tusd_py.abc.JobStore.rescue_jobs`."""
@@ -94,10 +88,9 @@ class SqliteJobStore(JobStore):
         """Run one statement in a transaction of its own, and return how many rows it changed."""
         changed = 0
 
-        async def work(writer: aiosqlite.Connection) -> None:
+        def work(db: sqlite3.Connection) -> None:
             nonlocal changed
-            async with writer.execute(QUERIES[name], parameters) as cursor:
-                changed = cursor.rowcount
+            changed = db.execute(QUERIES[name], parameters).rowcount
 
         await self._open_commits().settle(Change("", durable=False, work=work))
         return changed

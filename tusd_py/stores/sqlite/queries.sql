@@ -1,124 +1,96 @@
 -- Every statement of the store, by name.
 --
--- The writing ones take a group at once: `:rows` is a JSON list with one object per row, and each returns the ids
--- whose row it changed. Those of one group run in the order of this file, so an upload is settled before its jobs.
+-- The writing ones take one row each, by the names of its fields. Those of a change run in the order in which the
+-- change names them, and when the first changes nothing, the others do not run.
 
 -- name: insert_upload
--- Add uploads; one whose id, path or key is taken is not returned.
+-- Add an upload, unless its id, path or key is taken.
 insert into uploads (
     id, kind, state, offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at, expires_at,
     finished_at, rejection, creation_key, creation_digest
 )
-select
-    value ->> 'id', value ->> 'kind', value ->> 'state', value ->> 'offset', value ->> 'synced_offset',
-    value ->> 'length', value ->> 'metadata', value ->> 'concat', value -> 'parts', value ->> 'path',
-    value ->> 'epoch', value ->> 'created_at', value ->> 'expires_at', value ->> 'finished_at', value ->> 'rejection',
-    value ->> 'creation_key', value ->> 'creation_digest'
-from json_each(:rows)
-where true
-on conflict do nothing
-returning id;
+values (
+    :id, :kind, :state, :offset, :synced_offset, :length, :metadata, :concat, :parts, :path, :epoch, :created_at,
+    :expires_at, :finished_at, :rejection, :creation_key, :creation_digest
+)
+on conflict do nothing;
 
 -- name: advance_upload
 -- Compare-and-set with a fence: whoever read an older offset or epoch changes nothing.
 update uploads
 set
-    offset = value ->> 'offset', synced_offset = value ->> 'synced_offset', length = value ->> 'length',
-    epoch = value ->> 'fence', expires_at = value ->> 'expires_at', state = value ->> 'state'
-from json_each(:rows)
+    offset = :offset, synced_offset = :synced_offset, length = :length, epoch = :fence, expires_at = :expires_at,
+    state = :state
 where
-    uploads.id = value ->> 'upload_id'
-    and uploads.state in ('open', 'finishing')
-    and uploads.offset = value ->> 'expected'
-    and uploads.epoch in (value ->> 'fence', (value ->> 'fence') - 1)
-returning uploads.id;
+    id = :upload_id
+    and state in ('open', 'finishing')
+    and offset = :expected
+    and epoch in (:fence, :fence - 1);
 
 -- name: finish_upload
 -- As advance_upload, and the end of it.
 update uploads
 set
-    offset = value ->> 'offset', synced_offset = value ->> 'synced_offset', length = value ->> 'length',
-    epoch = value ->> 'fence', expires_at = value ->> 'expires_at',
-    state = value ->> 'state', finished_at = value ->> 'finished_at', rejection = value ->> 'rejection'
-from json_each(:rows)
+    offset = :offset, synced_offset = :synced_offset, length = :length, epoch = :fence, expires_at = :expires_at,
+    state = :state, finished_at = :finished_at, rejection = :rejection
 where
-    uploads.id = value ->> 'upload_id'
-    and uploads.state in ('open', 'assembling', 'finishing')
-    and uploads.offset = value ->> 'expected'
-    and uploads.epoch in (value ->> 'fence', (value ->> 'fence') - 1)
-returning uploads.id;
+    id = :upload_id
+    and state in ('open', 'assembling', 'finishing')
+    and offset = :expected
+    and epoch in (:fence, :fence - 1);
 
 -- name: mark_synced
 -- Never beyond the offset, which may have fallen back meanwhile.
 update uploads
-set synced_offset = value ->> 'offset'
-from json_each(:rows)
-where
-    uploads.id = value ->> 'upload_id'
-    and uploads.synced_offset < value ->> 'offset'
-    and uploads.offset >= value ->> 'offset'
-returning uploads.id;
+set synced_offset = :offset
+where id = :upload_id and synced_offset < :offset and offset >= :offset;
 
 -- name: mark_deleting
 -- The first step of a removal; the row goes when the data is gone. Its key is free at once.
 update uploads
 set state = 'deleting', creation_key = null
-from json_each(:rows)
-where uploads.id = value ->> 'upload_id'
-returning uploads.id;
+where id = :upload_id;
 
 -- name: delete_upload
 -- The last step of a removal. Never skips the first.
 delete from uploads
-where
-    state = 'deleting'
-    and id in (select value ->> 'upload_id' from json_each(:rows))
-returning id;
+where state = 'deleting' and id = :upload_id;
 
 -- name: delete_jobs
--- Runs for uploads that delete_upload has removed. What tells of their end stays.
+-- Runs behind delete_upload. What tells of the end of an upload stays.
 delete from jobs
-where
-    upload_id in (select value ->> 'upload_id' from json_each(:rows))
-    and event ->> 'moment' <> 'post-terminate'
-returning upload_id;
+where upload_id = :upload_id and event ->> 'moment' <> 'post-terminate';
 
 -- name: insert_job
--- Runs for uploads that insert_upload, finish_upload or mark_deleting has changed in the same transaction. One that is
--- there already is left alone, unless it tells of an earlier upload of this name.
+-- Runs behind insert_upload, finish_upload or mark_deleting, in the same transaction. One that is there already is left
+-- alone, unless it tells of an earlier upload of this name.
 insert or replace into jobs (
     upload_id, task, state, priority, attempt, scheduled_at, created_at, ended_at, progress, error, output, result,
     history, event
 )
 select
-    value ->> 'upload_id', value ->> 'task', value ->> 'state', value ->> 'priority', value ->> 'attempt',
-    value ->> 'scheduled_at', value ->> 'created_at', value ->> 'ended_at', value ->> 'progress', value ->> 'error',
-    value ->> 'output', value ->> 'result', value -> 'history', value -> 'event'
-from json_each(:rows)
+    :upload_id, :task, :state, :priority, :attempt, :scheduled_at, :created_at, :ended_at, :progress, :error, :output,
+    :result, :history, :event
 where
     not exists (
         select 1
         from jobs
         where
-            jobs.upload_id = value ->> 'upload_id'
-            and jobs.task = value ->> 'task'
+            upload_id = :upload_id
+            and task = :task
             and (
-                jobs.state = 'executing'
-                or jobs.event ->> '$.upload.created_at' = value ->> '$.event.upload.created_at'
+                state = 'executing'
+                or event ->> '$.upload.created_at' = :event ->> '$.upload.created_at'
             )
-    )
-returning upload_id;
+    );
 
 -- name: save_job
 -- A job that is gone stays gone.
 update jobs
 set
-    state = value ->> 'state', attempt = value ->> 'attempt', scheduled_at = value ->> 'scheduled_at',
-    ended_at = value ->> 'ended_at', progress = value ->> 'progress', error = value ->> 'error',
-    output = value ->> 'output', result = value ->> 'result', history = value -> 'history'
-from json_each(:rows)
-where jobs.upload_id = value ->> 'upload_id' and jobs.task = value ->> 'task'
-returning jobs.upload_id;
+    state = :state, attempt = :attempt, scheduled_at = :scheduled_at, ended_at = :ended_at, progress = :progress,
+    error = :error, output = :output, result = :result, history = :history
+where upload_id = :upload_id and task = :task;
 
 -- name: rescue_jobs
 update jobs
@@ -171,9 +143,29 @@ order by id
 limit :limit;
 
 -- name: list_expired
+-- State by state, so that each part is read in the order of the index and no further than it has to be.
 select id
-from uploads
-where expires_at <= :now and expires_at is not null and state in ('open', 'finishing', 'finished', 'rejected')
+from (
+    select * from (
+        select id, expires_at from uploads
+        where state = 'open' and expires_at <= :now and expires_at is not null order by expires_at limit :limit
+    )
+    union all
+    select * from (
+        select id, expires_at from uploads
+        where state = 'finishing' and expires_at <= :now and expires_at is not null order by expires_at limit :limit
+    )
+    union all
+    select * from (
+        select id, expires_at from uploads
+        where state = 'finished' and expires_at <= :now and expires_at is not null order by expires_at limit :limit
+    )
+    union all
+    select * from (
+        select id, expires_at from uploads
+        where state = 'rejected' and expires_at <= :now and expires_at is not null order by expires_at limit :limit
+    )
+)
 order by expires_at
 limit :limit;
 
@@ -181,13 +173,13 @@ limit :limit;
 select id, offset
 from uploads indexed by uploads_unsynced
 where synced_offset < offset
-order by id
+order by created_at, id
 limit :limit;
 
 -- name: get_usage
 -- `total` and not `sum`: together the announced lengths may be more than an integer holds.
 select count(*), total(length)
-from uploads indexed by uploads_open
+from uploads indexed by uploads_unfinished
 where state = 'open';
 
 -- name: known_uploads
@@ -290,10 +282,7 @@ select 1 from uploads limit 1;
 select
     (select min(id) from uploads),
     (select max(id) from uploads),
-    (
-        select max(expires_at) from uploads
-        where expires_at is not null and state in ('open', 'finishing', 'finished', 'rejected')
-    );
+    (select max(expires_at) from uploads where state = 'open' and expires_at is not null);
 
 -- name: probe_jobs
 select

@@ -8,11 +8,10 @@ import re
 import sqlite3
 import stat
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-
-import aiosqlite
 
 from tusd_py.errors import StartupError
 
@@ -20,6 +19,13 @@ log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x74757364
 """`tusd` in ASCII, in the header of every database of ours."""
+VERSION = """
+    select
+        (select application_id from pragma_application_id),
+        (select user_version from pragma_user_version),
+        (select count(*) from sqlite_schema)
+"""
+"""What `check_version` wants to know of a database."""
 LOG_HEADER = 32
 """Bytes of a write-ahead log in which nothing was ever written."""
 _FILE = re.compile(r"(\d{4})_\w+\.sql")
@@ -115,11 +121,12 @@ def _has_data(data_root: Path) -> bool:
     return any(not entry.is_dir() or any(entry.iterdir()) for entry in data_root.iterdir())
 
 
-async def check_version(db: aiosqlite.Connection, path: Path, migrations: Sequence[Migration]) -> int:
-    """Return the version of a database of ours; 0 = it has nothing in it yet. Raises `StartupError`."""
-    application = await _number(db, "pragma application_id")
-    version = await _number(db, "pragma user_version")
-    tables = await _number(db, "select count(*) from sqlite_schema")
+def check_version(found: Sequence[int], path: Path, migrations: Sequence[Migration]) -> int:
+    """Return the version of a database of ours by its row of `VERSION`; 0 = it has nothing in it yet.
+
+    Raises `StartupError`.
+    """
+    application, version, tables = found
     if application == 0 and version == 0 and tables == 0:
         return 0
     if application != APPLICATION_ID:
@@ -132,37 +139,32 @@ async def check_version(db: aiosqlite.Connection, path: Path, migrations: Sequen
     return version
 
 
-async def migrate(db: aiosqlite.Connection, path: Path, migrations: Sequence[Migration]) -> None:
-    """Bring a database to the newest version, each step in one transaction. Raises `StartupError`, `sqlite3.Error`.
+def migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
+    """Bring a database to the newest version, each step in one transaction. Blocking.
 
-    A database that has uploads in it is first copied to `<path>.before-v<N>`, N being the version it becomes.
-    Cancelling, or a crash, leaves it at one of the versions.
+    A database that has uploads in it is first copied to `<path>.before-v<N>`, N being the version it becomes. A crash
+    leaves it at one of the versions. Raises `StartupError`, `sqlite3.Error`.
     """
-    version = await check_version(db, path, migrations)
+    version = check_version(db.execute(VERSION).fetchone(), path, migrations)
     due = [migration for migration in migrations if migration.version > version]
     if due and version > 0:
-        await _back_up(db, path.with_name(f"{path.name}.before-v{due[-1].version}"))
+        _back_up(db, path.with_name(f"{path.name}.before-v{due[-1].version}"))
     for migration in due:
         try:
-            await db.executescript(
+            db.executescript(
                 f"begin immediate;\n{migration.script}\n"
                 f"pragma application_id = {APPLICATION_ID};\npragma user_version = {migration.version};\ncommit;"
             )
         except sqlite3.Error:
-            await db.rollback()
+            db.rollback()
             raise
         log.info("database is at schema %d", migration.version, extra={"action": "migrated"})
 
 
-async def _back_up(db: aiosqlite.Connection, target: Path) -> None:
+def _back_up(db: sqlite3.Connection, target: Path) -> None:
     partial = target.with_name(f"{target.name}.part")
     partial.unlink(missing_ok=True)
     os.close(os.open(partial, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
-    async with aiosqlite.connect(partial) as copy:
-        await db.backup(copy)
+    with closing(sqlite3.connect(partial)) as copy:
+        db.backup(copy)
     os.replace(partial, target)
-
-
-async def _number(db: aiosqlite.Connection, statement: str) -> int:
-    rows = list(await db.execute_fetchall(statement))
-    return int(rows[0][0])
