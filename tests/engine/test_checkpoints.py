@@ -82,7 +82,7 @@ async def test_last_byte_is_committed_once() -> None:
         rooms.journal.take()
         await rooms.append(upload_id, 0, b"abcd", b"efgh")
         assert [step.split()[0] for step in rooms.journal.take()] == [
-            "write", "sync", "advance", "write", "seal", "finish", "finished", "answer",
+            "create", "write", "sync", "advance", "write", "seal", "finish", "finished", "answer",
         ]  # fmt: skip
 
 

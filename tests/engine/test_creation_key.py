@@ -158,7 +158,7 @@ async def test_expired() -> None:
     async with house() as rooms:
         first = await rooms.create(8, b"1234", key=KEY, limits=EXPIRING)
         rooms.clock.advance(101)
-        second = await rooms.create(9, key=KEY, limits=EXPIRING)
+        second = await rooms.create(9, b"5678", key=KEY, limits=EXPIRING)
         assert second != first
         assert [upload.id for upload in await rooms.info.list_uploads()] == [second] == [*rooms.data._contents]
 

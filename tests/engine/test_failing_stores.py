@@ -59,7 +59,7 @@ async def test_failed_sync_inside_a_body(error: Exception) -> None:
         with pytest.raises(StoreError) as caught:
             await rooms.append(upload_id, 0, b"aaaa", b"bbbb", b"cccc")
         steps = without_truncate(rooms.journal.take(), 4)
-        assert steps == ["write 0+4", "sync", "advance 4 synced 4 durable", "write 4+4", "sync"]
+        assert steps == ["create", "write 0+4", "sync", "advance 4 synced 4 durable", "write 4+4", "sync"]
         assert rooms.row(upload_id).offset == 4
         assert caught.value.upload is not None
         assert caught.value.upload.offset == 4
@@ -94,7 +94,7 @@ async def test_failed_write() -> None:
         rooms.journal.take()
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 0, b"ab", b"cd")
-        assert rooms.journal.take() == ["write 0+2", "write 2+2"]
+        assert rooms.journal.take() == ["create", "write 0+2", "write 2+2"]
         assert rooms.row(upload_id).offset == 0
 
 
@@ -108,7 +108,7 @@ async def test_full_store_keeps_what_fitted() -> None:
         with pytest.raises(InsufficientStorage) as caught:
             await rooms.append(upload_id, 0, b"ab", b"cd")
         steps = without_truncate(rooms.journal.take(), 3)
-        assert steps == ["write 0+2", "write 2+2", "sync", "advance 3 synced 3 durable"]
+        assert steps == ["create", "write 0+2", "write 2+2", "sync", "advance 3 synced 3 durable"]
         assert caught.value.status == 507
         assert caught.value.upload is not None
         assert caught.value.upload.offset == 3
@@ -130,9 +130,9 @@ async def test_failed_insert() -> None:
     async with house() as rooms:
         rooms.journal.at("insert", InsufficientStorage())
         with pytest.raises(InsufficientStorage):
-            await rooms.create()
+            await rooms.create(8, b"abcd")
         assert await rooms.info.list_uploads() == []
-        assert rooms.journal.take() == ["create durable", "insert open durable", "remove"]
+        assert rooms.journal.take() == ["create +4 durable", "insert open durable", "remove"]
         assert rooms.data._contents == {}
 
 
@@ -232,7 +232,7 @@ async def test_checksum_that_does_not_match() -> None:
         checksum = Checksum("sha1", hashlib.sha1(b"other").digest())
         with pytest.raises(Exception, match="checksum"):
             await rooms.append(upload_id, 0, b"ab", b"cd", checksum=checksum)
-        assert rooms.journal.take() == ["write 0+2", "write 2+2", "truncate 0"]
+        assert rooms.journal.take() == ["create", "write 0+2", "write 2+2", "truncate 0"]
         assert (rooms.row(upload_id).offset, rooms.stored(upload_id)) == (0, b"")
 
 
@@ -253,7 +253,7 @@ async def test_cut_body_is_kept() -> None:
         rooms.journal.take()
         with pytest.raises(ConnectionReset) as caught:
             await rooms.append(upload_id, 0, b"ab", b"c", ConnectionReset())
-        assert rooms.journal.take() == ["write 0+2", "write 2+1", "sync", "advance 3 synced 3 durable"]
+        assert rooms.journal.take() == ["create", "write 0+2", "write 2+1", "sync", "advance 3 synced 3 durable"]
         assert caught.value.upload is not None
         assert caught.value.upload.offset == 3
 

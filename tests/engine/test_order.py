@@ -7,10 +7,35 @@ import asyncio
 import pytest
 
 from tests.engine.rooms import House, house
+from tusd_py.abc import Announcement
+from tusd_py.engine.context import NoHooks
 from tusd_py.engine.create import SMALL_BODY
+from tusd_py.models.hook import HookEvent, Moment
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadKind, UploadState
 from tusd_py.protocol.intents import Append
+
+
+class Heeding(NoHooks):
+    """Somebody who heeds one moment, and has nothing to say."""
+
+    def __init__(self, moment: Moment) -> None:
+        self._moment = moment
+
+    def heeds(self, moment: Moment) -> bool:
+        return moment is self._moment
+
+    def announce(self, event: HookEvent) -> Announcement:
+        return Silence()
+
+
+class Silence(Announcement):
+    def confirm(self) -> None:
+        pass
+
+    def withdraw(self) -> None:
+        pass
+
 
 NONE, FINISH, PATCH = Durability.NONE, Durability.FINISH, Durability.PATCH
 
@@ -18,27 +43,33 @@ NONE, FINISH, PATCH = Durability.NONE, Durability.FINISH, Durability.PATCH
 @pytest.mark.parametrize(
     ("level", "steps"),
     [
-        (NONE, ["create", "insert open", "answer"]),
-        (FINISH, ["create", "insert open", "answer"]),
-        (PATCH, ["create durable", "insert open durable", "answer"]),
+        (NONE, ["insert open", "answer"]),
+        (FINISH, ["insert open", "answer"]),
+        (PATCH, ["insert open durable", "answer"]),
     ],
 )
 async def test_create(level: Durability, steps: list[str]) -> None:
-    """The data has its name before the row exists, and the row before the client hears of it: never a row without data.
-
-    (3.1 Create, 3.3)
-    """
+    """The row is there before the client hears of it; data only when there is a byte to be in it. (3.1 Create, 3.3)"""
     async with house(level) as rooms:
         await rooms.create()
         assert rooms.journal.take() == steps
 
 
+@pytest.mark.parametrize("moment", [Moment.PRE_CREATE, Moment.POST_CREATE])
+async def test_create_with_hooks(moment: Moment) -> None:
+    """Who has a say in a creation, or is told of it, finds its data; that is made before the row. (3.1 Create)"""
+    async with house() as rooms:
+        rooms.engine._ctx.hooks = Heeding(moment)
+        await rooms.create()
+        assert rooms.journal.take() == ["create durable", "insert open durable", "answer"]
+
+
 @pytest.mark.parametrize(
     ("level", "steps"),
     [
-        (NONE, ["write 0+4", "advance 4 synced 0", "answer"]),
-        (FINISH, ["write 0+4", "advance 4 synced 0", "answer"]),
-        (PATCH, ["write 0+4", "sync", "advance 4 synced 4 durable", "answer"]),
+        (NONE, ["create", "write 0+4", "advance 4 synced 0", "answer"]),
+        (FINISH, ["create", "write 0+4", "advance 4 synced 0", "answer"]),
+        (PATCH, ["create", "write 0+4", "sync", "advance 4 synced 4 durable", "answer"]),
     ],
 )
 async def test_progress(level: Durability, steps: list[str]) -> None:
@@ -129,13 +160,13 @@ async def test_create_with_a_large_body() -> None:
     async with house() as rooms:
         upload_id = await rooms.create(size + 1, LARGE)
         assert rooms.journal.take() == [
-            "create durable", "insert open durable", f"write 0+{size}", "sync", f"advance {size} synced {size} durable",
+            "insert open durable", "create", f"write 0+{size}", "sync", f"advance {size} synced {size} durable",
             "answer",
         ]  # fmt: skip
         assert rooms.stored(upload_id) == LARGE
         await rooms.create(size, LARGE)
         assert rooms.journal.take() == [
-            "create durable", "insert open durable", f"write 0+{size}", f"seal {size} durable",
+            "insert open durable", "create", f"write 0+{size}", f"seal {size} durable",
             f"finish {size} synced {size} durable", "finished", "answer",
         ]  # fmt: skip
 

@@ -26,9 +26,9 @@ async def test_expired_are_removed() -> None:
     """What ran out of time is removed, row and data, in the order of any removal. (EXP-05, 3.1)"""
     async with house() as rooms:
         sweeper = sweeper_of(rooms)
-        old = await rooms.create(limits=LIMITS)
+        old = await rooms.create(8, b"old", limits=LIMITS)
         rooms.clock.advance(30)
-        young = await rooms.create(limits=LIMITS)
+        young = await rooms.create(8, b"young", limits=LIMITS)
         rooms.clock.advance(31)
         rooms.journal.take()
         assert await sweeper.sweep() == 1

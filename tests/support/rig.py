@@ -117,7 +117,8 @@ class Rig:
 
     def bytes_of(self, upload_url: str) -> bytes:
         """Return what is stored of an upload."""
-        return bytes(self.data.content(upload_url.rpartition("/")[2]).data)
+        content = self.data._contents.get(upload_url.rpartition("/")[2])
+        return b"" if content is None else bytes(content.data)
 
 
 @contextlib.asynccontextmanager

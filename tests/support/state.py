@@ -32,7 +32,10 @@ async def look(client: Client, target: Target, url: str) -> Seen:
     answer = await client.head(url)
     assert answer.status == 200, answer.status
     names = ("Upload-Offset", "Upload-Length", "Upload-Defer-Length", "Upload-Metadata", "Upload-Concat")
-    return Seen(*(answer.headers.get(name) for name in names), target.data_path(url).read_bytes())
+    path = target.data_path(url)
+    # Data is made with the first byte.
+    data = path.read_bytes() if path.exists() else b""
+    return Seen(*(answer.headers.get(name) for name in names), data)
 
 
 @contextlib.asynccontextmanager

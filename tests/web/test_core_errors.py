@@ -274,7 +274,7 @@ async def _half_sent(wire: Wire, target: Target, url: str) -> None:
     wire.send(b"he")
 
     async def is_written() -> bool:
-        return target.data_path(url).stat().st_size == 2
+        return target.stored(url) == 2
 
     await until(is_written)
 

@@ -33,7 +33,7 @@ async def test_creation(client: Client, server: Target) -> None:
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     assert "Upload-Offset" not in answer.headers
     url = answer.headers["Location"]
-    assert server.data_path(url).stat().st_size == 0
+    assert server.stored(url) == 0
     head = await client.head(url)
     assert (head.headers["Upload-Offset"], head.headers["Upload-Length"]) == ("0", "100")
 

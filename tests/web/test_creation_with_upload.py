@@ -137,7 +137,7 @@ async def test_cut_creation(client: Client, server: Target, ending: str) -> None
 
         async def is_written() -> bool:
             made = {name.split()[1] for name in holdings(server) - before}
-            return any(server.data_path(f"/{name}").stat().st_size == 40 for name in made)
+            return any(server.stored(f"/{name}") == 40 for name in made)
 
         await until(is_written)
         wire.finish() if ending == "finish" else wire.reset()

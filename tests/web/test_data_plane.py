@@ -213,7 +213,8 @@ async def test_a_host_that_shuts_down(tmp_path: Path) -> None:
         await wire.flush()
 
         async def is_moving() -> bool:
-            return host.tus._data.locate(UploadInfo(id=url.rpartition("/")[2])).stat().st_size >= MIB
+            path = host.tus._data.locate(UploadInfo(id=url.rpartition("/")[2]))
+            return path.exists() and path.stat().st_size >= MIB
 
         await until(is_moving)
     async with wire:

@@ -36,6 +36,7 @@ def guest(session: aiohttp.ClientSession, house: Timed) -> Client:
 async def test_a_jumping_clock_removes_nothing(house: Timed, guest: Client, jump: float) -> None:
     """After the wall clock jumped nothing is removed for an hour of steady time; then the sweep goes on (I13)."""
     url = await guest.create(10)
+    await guest.patch(url, 0, b"x")
     house.clock.jump(jump)
     assert await house.sweeper.sweep() == 0
     house.clock.advance(3599)

@@ -134,7 +134,7 @@ class DataStore(ABC):
 
         Here or there `DataLost` is raised when it is not there, is not a plain file, or has less than `holds` bytes:
         what was acknowledged is gone, and writing behind it would hide that (I7). With None, no byte ever was: data
-        that is not there is made anew, and survives a power cut.
+        that is not there is made, and survives a power cut from the first `sync` or durable `seal` on.
         """
 
     @abstractmethod

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tusd_py.abc import Buffer
 from tusd_py.engine.context import Context
 from tusd_py.errors import InsufficientStorage, StoreError, UploadExists
+from tusd_py.models.hook import Moment
 from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo
 
@@ -14,11 +15,14 @@ from tusd_py.models.upload import UploadInfo
 async def begin(
     ctx: Context, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), buffers: Sequence[Buffer] = ()
 ) -> None:
-    """Make an upload, with its first bytes in it: the data first, so that there is never a row without data.
+    """Make an upload, with its first bytes in it: the data first, so that there is never a byte without its data.
 
-    A crash in between leaves data without a row, which the sweeper removes. Raises `InsufficientStorage` and
-    `UploadExists`, leaving nothing behind.
+    A crash in between leaves data without a row, which the sweeper removes. One without bytes has no data yet: it is
+    made with the first. Raises `InsufficientStorage` and `UploadExists`, leaving nothing behind.
     """
+    if not (buffers or _is_looked_for(ctx, upload)):
+        await ctx.info.insert(upload, durable=durable, jobs=jobs)
+        return
     if upload.path is not None and await ctx.info.known([upload.key]):
         # Its file may be missing: lost, or half removed by somebody who would remove ours.
         raise UploadExists
@@ -34,6 +38,15 @@ async def begin(
         # everybody who tries: each would leave an empty file.
         await ctx.data.remove(upload.key, durable=False)
         raise
+
+
+def _is_looked_for(ctx: Context, upload: UploadInfo) -> bool:
+    """Whether somebody counts on the data of a new upload to be there, though nothing is in it.
+
+    What is no more open is read, and hooks are told where the data is. They also choose ids and places, which may be
+    taken by data without a row: nobody may write to that while the sweeper is about to remove it.
+    """
+    return not upload.is_open or ctx.hooks.heeds(Moment.PRE_CREATE) or ctx.hooks.heeds(Moment.POST_CREATE)
 
 
 async def remove(ctx: Context, upload: UploadInfo, jobs: Sequence[Job] = ()) -> None:

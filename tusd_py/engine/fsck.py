@@ -187,6 +187,9 @@ def _missing(upload: UploadInfo, stored: Stored) -> tuple[Kind, str] | None:
     """Return whether acknowledged bytes are gone, for which the server answers `DataLost`."""
     # Of one that has come to its end, rejected ones too, nobody sends the bytes again.
     goes_on = upload.state in (UploadState.OPEN, UploadState.FINISHING)
+    if stored.is_missing and goes_on and not upload.offset:
+        # Data is made with the first byte.
+        return None
     if stored.size is None:
         kind = Kind.SHORT if stored.is_missing and goes_on else Kind.LOST
         return kind, f"its data cannot be used: {stored.fault}"

@@ -35,12 +35,16 @@ class FileData(Data):
     clean that it could not write, so a second attempt would succeed without having done anything (I9).
     """
 
-    def __init__(self, root: Root, threads: DiskThreads, plane: Plane | None, key: str, descriptor: Descriptor) -> None:
+    def __init__(
+        self, root: Root, threads: DiskThreads, plane: Plane | None, *, key: str, descriptor: Descriptor, is_new: bool
+    ) -> None:
+        """Write to the file of a key; if it `is_new`, its name has still to be synced."""
         self._root = root
         self._threads = threads
         self._plane = plane
         self._key = key
         self._descriptor = descriptor
+        self._is_new = is_new
         self._broken: OSError | None = None
 
     async def write(
@@ -59,7 +63,7 @@ class FileData(Data):
             run = self._threads.run_short if size <= SHORT_WRITE and digest is None else self._threads.run
             await run(posix.write_buffers, self._descriptor, offset, buffers, digest, last)
             return
-        failed = await self._threads.run(posix.write_and_sync, self._descriptor, offset, buffers, digest, last)
+        failed = await self._threads.run(self._write_and_sync, offset, buffers, digest, last)
         if failed is not None:
             self._broken = failed
             raise posix.translated(failed) from failed
@@ -100,7 +104,7 @@ class FileData(Data):
         """Bring the bytes to stable storage; see `tusd_py.abc.Data.sync`."""
         self._check()
         try:
-            await self._threads.run(posix.sync, self._descriptor)
+            await self._threads.run(self._sync)
         except OSError as error:
             self._broken = error
             raise posix.translated(error) from error
@@ -129,6 +133,25 @@ class FileData(Data):
         elif fd >= 0:
             # Nobody has to wait for this, but some file systems make whoever closes a file tidy up behind it.
             self._threads.later(os.close, fd)
+
+    def _write_and_sync(
+        self, offset: int, buffers: Sequence[Buffer], digest: Digest | None, last: bool
+    ) -> OSError | None:
+        """Do so, on a thread; return what went wrong with the syncing, which is worse than not writing."""
+        posix.write_buffers(self._descriptor, offset, buffers, digest)
+        try:
+            self._sync()
+        except OSError as error:
+            return error
+        if last:
+            self._descriptor.rest()
+        return None
+
+    def _sync(self) -> None:
+        posix.sync(self._descriptor)
+        if self._is_new:
+            self._root.sync_name(self._key)
+            self._is_new = False
 
     def _check(self) -> None:
         if self._broken is not None:
@@ -220,7 +243,8 @@ class FileDataStore(DataStore):
     async def write_to(self, key: str, *, holds: int | None = 0) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
         root, threads = self._opened()
-        return FileData(root, threads, self._plane, key, root.open_later(key, holds))
+        descriptor = root.open_later(key, holds)
+        return FileData(root, threads, self._plane, key=key, descriptor=descriptor, is_new=holds is None)
 
     async def read_from(self, key: str) -> FileReader:
         """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""

@@ -118,7 +118,7 @@ class MemoryDataStore(DataStore):
     async def write_to(self, key: str, *, holds: int | None = 0) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""
         if holds is None and key not in self._contents:
-            await self.create(key, durable=True)
+            await self.create(key, durable=False)
         content = self.content(key)
         if len(content.data) < (holds or 0):
             raise DataLost(f"The stored data has {len(content.data)} bytes instead of {holds}")

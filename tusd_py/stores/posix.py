@@ -143,14 +143,17 @@ class Root:
                 # Nothing of that name, and not something else in its place.
                 if holds is not None or getattr(error.__cause__, "errno", None) != errno.ENOENT:
                     raise
-                self.create(key, (), durable=True)
-                fd, found = self._open(key, os.O_RDWR)
+                return self.begin(key, ()).fd
             if found.st_size < (holds or 0):
                 os.close(fd)
                 raise DataLost(f"The stored data has {found.st_size} bytes instead of {holds}")
             return fd
 
         return Descriptor(opens=opens)
+
+    def sync_name(self, key: str) -> None:
+        """Bring the name of a file to stable storage. Raises `OSError`."""
+        self._sync_names(place(key)[0])
 
     def remove(self, key: str, durable: bool) -> None:
         """Remove a file; none is fine. Directories stay, for whoever is about to use them. Raises `OSError`."""
@@ -298,20 +301,6 @@ def copy_range(source: Descriptor, start: int, target: Descriptor, offset: int, 
 def translated(error: OSError, written: int = 0) -> InsufficientStorage | OSError:
     """Return what an error means to a caller: no space of any kind is `InsufficientStorage`."""
     return InsufficientStorage(written=written) if error.errno in _FULL else error
-
-
-def write_and_sync(
-    data: Descriptor, offset: int, buffers: Sequence[Buffer], digest: Digest | None, last: bool
-) -> OSError | None:
-    """As `write_buffers`, then as `sync`; return what went wrong with the syncing, which is worse than not writing."""
-    write_buffers(data, offset, buffers, digest)
-    try:
-        sync(data)
-    except OSError as error:
-        return error
-    if last:
-        data.rest()
-    return None
 
 
 def hash_range(data: Descriptor, start: int, end: int, digest: Digest) -> None:

@@ -227,19 +227,24 @@ class World:
         await until(nothing_left)
 
     def leftovers(self, names: Collection[str]) -> set[str]:
-        """Return the ids that have data or a row beyond these, or have only one of both."""
+        """Return the ids that have data or a row beyond these, or data without a row, or bytes without data."""
         held = [each.split() for each in holdings(self.life.target)]
         files = {name for kind, name in held if kind == "file"}
         rows = {name for kind, name in held if kind == "row"}
-        return (files ^ rows) | (rows ^ set(names))
+        with self._database() as db:
+            filled = {name for (name,) in db.execute("select id from uploads where offset > 0 or state = 'finished'")}
+        return (files - rows) | (filled - files) | (rows ^ set(names))
 
     def row(self, key: str) -> tuple[int, str]:
         """Return offset and state of an upload."""
-        path = self.life.target.data_dir / "uploads.sqlite3"
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        with self._database() as db:
             query = "select offset, state from uploads where id = ?"
             found: tuple[int, str] = db.execute(query, (self.name(key),)).fetchone()
             return found
+
+    def _database(self) -> contextlib.closing[sqlite3.Connection]:
+        path = self.life.target.data_dir / "uploads.sqlite3"
+        return contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True))
 
     def name(self, key: str) -> str:
         """Return the id of an upload."""
@@ -247,7 +252,8 @@ class World:
 
     def stored(self, key: str) -> bytes:
         """Return what is on the disk of an upload."""
-        return self.life.target.data_path(self.actor.urls[key]).read_bytes()
+        path = self.life.target.data_path(self.actor.urls[key])
+        return path.read_bytes() if path.exists() else b""
 
     def _drift(self) -> float:
         return self.clock.now() - self.clock.monotonic()

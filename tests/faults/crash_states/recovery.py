@@ -115,7 +115,7 @@ def judge(recording: Recording, state: State, found: Found) -> Iterator[str]:
     for upload in recording.story.uploads.values():
         yield from _kept(recording, state, found, upload)
     for upload_id in found.rows:
-        yield from _sound(recording, state, found, upload_id)
+        yield from _sound(recording, found, upload_id)
     yield from _done(state, found)
 
 
@@ -166,14 +166,14 @@ def _is_told(recording: Recording, upload: Upload) -> bool:
     return "tells_ends" in recording.workload.settings and any(asked)
 
 
-def _sound(recording: Recording, state: State, found: Found, upload_id: str) -> Iterator[str]:
+def _sound(recording: Recording, found: Found, upload_id: str) -> Iterator[str]:
     row, data, upload = found.rows[upload_id], found.files.get(upload_id), recording.story.by_id(upload_id)
     name = upload.key if upload else upload_id
     if row.state in UNSETTLED:
         yield f"I16: {name} was left {row.state}"
         return
     if data is None:
-        if not _may_lack_its_file(recording, state, row):
+        if row.offset or row.state == "finished":
             yield f"I7: {name} has no file, but {row}"
         return
     if len(data) < row.offset:
@@ -202,8 +202,3 @@ def _done(state: State, found: Found) -> Iterator[str]:
             yield f"I14: the end of {upload_id} is told, and it is there: {row}"
         if task == NOTE and (row is None or row.state != "finished"):
             yield f"I14: there is a job {key} for {row}"
-
-
-def _may_lack_its_file(recording: Recording, state: State, row: Row) -> bool:
-    """At the weaker levels a new row may be luckier than its file: it claims no bytes, and nobody can add any."""
-    return state.cut and recording.workload.level != "patch" and row.state == "open" and row.offset == 0

@@ -234,6 +234,7 @@ async def test_clock(jumps: tuple[float, ...], tmp_path: Path, session: aiohttp.
         client = Client(session, house.url)
         stay = [await client.upload(b"finished")]
         go = [await client.create(10), await client.upload(b"part", Upload_Concat="partial")]
+        await client.patch(go[0], 0, b"x")
         everything = {name_of(url) for url in (*stay, *go)}
         for jump in jumps:
             house.clock.jump(jump)

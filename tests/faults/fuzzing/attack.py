@@ -201,7 +201,8 @@ class Attack:
         assert len(unknown) <= self.unanswered, f"uploads that nobody was told of: {unknown}"
         for upload, offset, length in stored:
             assert length is None or 0 <= offset <= length, (upload, offset, length)
-            assert offset <= (self.data_dir / "uploads" / upload[:2] / upload).stat().st_size, (upload, offset)
+            path = self.data_dir / "uploads" / upload[:2] / upload
+            assert not offset or offset <= path.stat().st_size, (upload, offset)
 
 
 _CHECKS = {

@@ -81,9 +81,7 @@ async def test_announced_terabytes(
         async with asyncio.TaskGroup() as group:
             for _ in range(50):
                 group.create_task(client.create(2**40))
-    files = [path for path in (life.data_dir / "uploads").rglob("*") if path.is_file()]
-    assert len(files) >= count // 50 * 50
-    assert sum(path.stat().st_blocks for path in files) == 0
+    assert not [path for path in (life.data_dir / "uploads").rglob("*") if path.is_file()]
     figures.add("attacks", count // 50 * 50, of="51")
 
 

@@ -96,7 +96,8 @@ async def _of_file(client: Client, data_dir: Path, file: Sent, uploads: Iterable
     expected = _digest(file.path.read_bytes())
     if _digest(body) != expected:
         wrong.append(f"{len(body)} other bytes by GET")
-    if _digest((data_dir / "uploads" / file.name[:2] / file.name).read_bytes()) != expected:
+    path = data_dir / "uploads" / file.name[:2] / file.name
+    if not path.exists() or _digest(path.read_bytes()) != expected:
         wrong.append("other bytes on the disk")
     return wrong
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,11 @@ EVERYTHING = "*"
 """The key of a change that may concern every upload; no id is like it."""
 GROUP_LIMIT = 1000
 """Most callers that share a commit: bounds the memory of a group and the wait of its members."""
+LOG_PAGES = 1000
+"""Pages of the log, at most, after which it is written back: SQLite would do it in the middle of a commit."""
+PAGES_OF_A_ROW = 2
+PAGES_OF_A_COMMIT = 2
+"""Pages that a change adds to the log: more than most rows do, which share them, and the ends of the indexes."""
 STOW_INTERVAL = 30.0
 """Seconds between two attempts to have ballast again."""
 _REMOVALS = frozenset({"mark_deleting", "delete_upload"})
@@ -94,6 +100,7 @@ class Commits:
         self._look = look
         self.undecided: set[str] = set()
         """Keys of changes that a crash may still make, or not; nothing is committed before that is settled."""
+        self._logged = 0
         self._waiting: list[Change] = []
         self._wake = asyncio.Event()
         self._closing = False
@@ -146,6 +153,7 @@ class Commits:
                     await self._database.writer.drop()
                     self.undecided.update(change.key for change in group)
                     _fail(group)
+                await self._write_back()
                 await self._stow()
 
     def _next_group(self) -> list[Change]:
@@ -187,6 +195,7 @@ class Commits:
             await self._recover(group, error)
         else:
             self.committed += 1
+            self._logged += PAGES_OF_A_COMMIT + PAGES_OF_A_ROW * sum(len(change.steps) for change in group)
             for change, has_changed in zip(group, changed, strict=True):
                 change.succeed(has_changed)
 
@@ -248,6 +257,14 @@ class Commits:
         work = group[0].work
         transaction = partial(_apply, group) if work is None else partial(_apply_alone, work)
         return await self._database.writer.run(transaction, durable=any(change.durable for change in group))
+
+    async def _write_back(self) -> None:
+        """Bring the log back into the database. That waits for the disk, so the loop does not wait for it."""
+        if self._logged >= LOG_PAGES:
+            self._logged = 0
+            # As after a commit of SQLite's own: what could not be written back stays in the log.
+            with suppress(sqlite3.Error):
+                await self._database.writer.write_back()
 
     async def _stow(self) -> None:
         """Have ballast again when there is space again."""

@@ -46,6 +46,10 @@ class Writer:
             return await self._threads.run(self._do, work, "full")
         return await self._threads.run_now(self._do, work, "normal")
 
+    async def write_back(self) -> None:
+        """Write the log back into the database as far as readers allow. Raises `sqlite3.Error`."""
+        await self._threads.run(self._do, _write_back, self._synchronous)
+
     async def rollback(self) -> None:
         """Undo the transaction that is under way, if there is one."""
         await self._threads.run(self._roll_back)
@@ -93,3 +97,7 @@ class Writer:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+
+
+def _write_back(db: sqlite3.Connection) -> None:
+    db.execute("pragma wal_checkpoint(passive)").fetchone()
