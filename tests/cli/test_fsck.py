@@ -297,7 +297,7 @@ async def test_many(left: Left) -> None:
         """
         with recursive n (i) as (select 1 union all select i + 1 from n where i < 1203)
         insert into uploads
-        select printf('id-%d', i), 'single', 'open', 0, 0, 100, '', null, '[]', null, 1, 1.7e9, null, null, null,
+        select printf('id-%d', i), 'single', 'open', 1, 1, 100, '', null, '[]', null, 1, 1.7e9, null, null, null,
             null, null
         from n
         """

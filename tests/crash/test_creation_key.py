@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import sys
 import uuid
 from pathlib import Path
@@ -31,9 +33,12 @@ def new_key() -> dict[str, str]:
     return {"Idempotency-Key": f'"{uuid.uuid4()}"'}
 
 
-def files(place: Path) -> set[str]:
-    """Return the names of all data files."""
-    return {path.name for path in (place / "uploads").glob("??/*")}
+def uploads(place: Path) -> set[str]:
+    """Return the ids of all uploads; there is no data of any other."""
+    with contextlib.closing(sqlite3.connect(f"file:{place}/uploads.sqlite3?mode=ro", uri=True)) as db:
+        ids = {name for (name,) in db.execute("select id from uploads")}
+    assert {path.name for path in (place / "uploads").glob("??/*")} <= ids
+    return ids
 
 
 async def post_to_the_dying(place: Path, **request: Any) -> None:
@@ -61,14 +66,14 @@ async def test_between_commit_and_answer(way: str, tmp_path: Path, session: aioh
     fields, body, offset = WAYS[way]
     headers = {**fields, **new_key()}
     await post_to_the_dying(place, headers=headers, data=body)
-    (name,) = files(place)
+    (name,) = uploads(place)
     async with process(place) as server:
         client = Client(session, server.url)
         for _ in range(2):
             answer = await client.post(headers, body)
             assert (answer.status, name_of(answer.headers["Location"])) == (201, name)
             assert int(answer.headers.get("Upload-Offset", "0")) == offset
-        assert files(place) == {name}
+        assert uploads(place) == {name}
         length = int(fields["Upload-Length"])
         if offset < length:
             assert (await client.patch(answer.headers["Location"], offset, bytes(length - offset))).status == 204
@@ -86,7 +91,7 @@ async def test_a_final_upload(tmp_path: Path, session: aiohttp.ClientSession) ->
         client = Client(session, server.url)
         (url,) = {(await client.post(headers)).headers["Location"] for _ in range(2)}
         assert (await client.get(url)).body == b"hellohello"
-        assert files(place) == {part, name_of(url)}
+        assert uploads(place) == {part, name_of(url)}
 
 
 async def test_in_the_middle_of_its_bytes(tmp_path: Path, session: aiohttp.ClientSession) -> None:
@@ -101,7 +106,7 @@ async def test_in_the_middle_of_its_bytes(tmp_path: Path, session: aiohttp.Clien
             wire.send(data[:60_000])
 
             async def has_some() -> bool:
-                return bool(files(place)) and (await client.post(headers)).offset == 60_000
+                return bool(uploads(place)) and (await client.post(headers)).offset == 60_000
 
             await until(has_some)
             assert server.process is not None
@@ -112,6 +117,6 @@ async def test_in_the_middle_of_its_bytes(tmp_path: Path, session: aiohttp.Clien
         answer = await client.post(headers, data)
         assert (answer.status, answer.offset) == (201, 60_000)
         url = answer.headers["Location"]
-        assert files(place) == {name_of(url)}
+        assert uploads(place) == {name_of(url)}
         assert (await client.patch(url, 60_000, data[60_000:])).status == 204
         assert (await client.get(url)).body == data

@@ -111,8 +111,6 @@ class Check:
             case Kind.HALF_REMOVED | Kind.HALF_JOINED:
                 await remove(self._ctx, upload)
             case Kind.SHORT:
-                if stored.is_missing:
-                    await self._ctx.data.create(upload.key, durable=True)
                 await self._take_back(upload, stored.sound)
             case Kind.LONG:
                 data = await self._ctx.data.write_to(upload.key, holds=upload.offset)
