@@ -17,9 +17,9 @@ from tests.stores.moving import MIB, Disk, Room, descriptors, piece, room, threa
 from tests.stores.placed import located
 from tests.support.disks import small_disk
 from tusd_py.errors import ConnectionReset, DataLost, InsufficientStorage
-from tusd_py.stores import plane
+from tusd_py.stores import plane, planes
 from tusd_py.stores.file import FileDataStore
-from tusd_py.stores.plane import Plane
+from tusd_py.stores.planes import Planes
 
 
 async def is_moved(place: Room, body: bytes) -> bool:
@@ -230,7 +230,7 @@ async def test_no_plane(
     before = descriptors(), threads()
     match lacking:
         case "another system":
-            monkeypatch.setattr(plane.sys, "platform", "darwin")
+            monkeypatch.setattr(planes.sys, "platform", "darwin")
         case "epoll":
             monkeypatch.setattr(select, "epoll", none_left)
         case "eventfd":
@@ -238,7 +238,7 @@ async def test_no_plane(
         case "pipe":
             monkeypatch.setattr(os, "pipe2", none_left)
     with caplog.at_level(logging.WARNING):
-        assert Plane.make() is None
+        assert Planes.make() is None
     assert ("without the data plane" in caplog.text) == (lacking != "another system")
     store = FileDataStore(tmp_path / "uploads")
     await store.open()

@@ -160,7 +160,7 @@ async def test_a_unix_socket(tmp_path: Path) -> None:
 
 async def test_no_plane(tmp_path: Path, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the store cannot move bodies, they are read, and everything is as it was. (CORE-BODY-13)."""
-    monkeypatch.setattr(file_module.Plane, "make", lambda: None)
+    monkeypatch.setattr(file_module.Planes, "make", lambda: None)
     data = os.urandom(3 * MIB)
     async with serve("moved", tmp_path / "data") as target:
         client = Client(session, target.url)

@@ -16,7 +16,7 @@ from tusd_py.stores import posix
 from tusd_py.stores.descriptor import Descriptor
 from tusd_py.stores.newborn import Newborn
 from tusd_py.stores.places import place
-from tusd_py.stores.plane import Plane
+from tusd_py.stores.planes import Planes
 from tusd_py.stores.posix import Root
 from tusd_py.stores.threads import DiskThreads, to_the_end
 
@@ -36,12 +36,12 @@ class FileData(Data):
     """
 
     def __init__(
-        self, root: Root, threads: DiskThreads, plane: Plane | None, *, key: str, descriptor: Descriptor, is_new: bool
+        self, root: Root, threads: DiskThreads, planes: Planes | None, *, key: str, descriptor: Descriptor, is_new: bool
     ) -> None:
         """Write to the file of a key; if it `is_new`, its name has still to be synced."""
         self._root = root
         self._threads = threads
-        self._plane = plane
+        self._planes = planes
         self._key = key
         self._descriptor = descriptor
         self._is_new = is_new
@@ -71,8 +71,8 @@ class FileData(Data):
     def transfer(self, offset: int, rest: Rest) -> Transfer:
         """Let the data plane move the rest of a body; see `tusd_py.abc.Data.transfer`."""
         self._check()
-        assert self._plane is not None
-        return self._plane.begin(self._descriptor, offset, rest)
+        assert self._planes is not None
+        return self._planes.begin(self._descriptor, offset, rest)
 
     async def hash(self, start: int, end: int, digest: Digest) -> None:
         """Feed stored bytes to `digest`; see `tusd_py.abc.Data.hash`. They come from the page cache."""
@@ -202,12 +202,12 @@ class FileDataStore(DataStore):
         self._threads: DiskThreads | None = None
         self._root: Root | None = None
         self._newborn: Newborn
-        self._plane: Plane | None = None
+        self._planes: Planes | None = None
 
     @property
     def can_transfer(self) -> bool:
         """Whether the operating system lets the data plane work."""
-        return self._plane is not None
+        return self._planes is not None
 
     async def open(self) -> None:
         """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
@@ -219,16 +219,16 @@ class FileDataStore(DataStore):
             raise StartupError(f"The data directory {self._path} cannot be used: {error.strerror}") from error
         self._threads = threads
         self._newborn = Newborn(self._root, threads)
-        self._plane = Plane.make()
+        self._planes = Planes.make()
 
     async def close(self) -> None:
         """Wait for what runs on the threads and end them. Close all data before. Safe to call twice."""
         threads, self._threads = self._threads, None
         root, self._root = self._root, None
-        plane, self._plane = self._plane, None
+        planes, self._planes = self._planes, None
         if threads is not None and root is not None:
-            if plane is not None:
-                await to_the_end(threads.run(plane.close))
+            if planes is not None:
+                await to_the_end(threads.run(planes.close))
             await to_the_end(wrap(threads.shutdown)())
             root.close()
 
@@ -244,7 +244,7 @@ class FileDataStore(DataStore):
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
         root, threads = self._opened()
         descriptor = root.open_later(key, holds)
-        return FileData(root, threads, self._plane, key=key, descriptor=descriptor, is_new=holds is None)
+        return FileData(root, threads, self._planes, key=key, descriptor=descriptor, is_new=holds is None)
 
     async def read_from(self, key: str) -> FileReader:
         """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""

@@ -1,4 +1,4 @@
-"""The data plane: one thread on which the kernel moves bodies from sockets into files, past the interpreter.
+"""A data plane: a thread on which the kernel moves bodies from sockets into files, past the interpreter.
 
 Python decides, the kernel moves: each round is two system calls for up to a MiB (`splice` into a pipe and out of it),
 during which the interpreter is free for everybody else. Bodies take turns, so that a fast client cannot starve the
@@ -14,7 +14,6 @@ import logging
 import os
 import select
 import socket
-import sys
 import termios
 import threading
 import time
@@ -166,16 +165,10 @@ class Plane:
         self._closing = False
         self._thread: threading.Thread | None = None
 
-    @staticmethod
-    def make() -> Plane | None:
-        """Return a plane, or None where the operating system cannot do it."""
-        if sys.platform != "linux":
-            return None
-        try:
-            return Plane()
-        except OSError as error:
-            log.warning("bodies are received without the data plane: %s", error, extra={"action": "data_plane_off"})
-            return None
+    @property
+    def load(self) -> int:
+        """How many bodies it is moving, or about to."""
+        return len(self._active) + len(self._orders)
 
     def begin(self, data: Descriptor, offset: int, rest: Rest) -> PlaneTransfer:
         """Begin to move a body to `offset` of a file, whose handle must stay open until the transfer is over."""
