@@ -16,6 +16,7 @@ from benchmarks.about import about
 from benchmarks.options import BUILD, Parser, tell
 from benchmarks.rounds import Stage, more_files, play
 from benchmarks.subjects import BEFORE, MAKERS, Choice, find
+from benchmarks.warmth import Warmth
 from benchmarks.workloads import WORKLOADS
 
 ROUNDS, QUICK_ROUNDS = 5, 2
@@ -52,9 +53,11 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     workloads: list[dict[str, Any]] = []
     missing = {name: each.missing for name, each in subjects.items() if each.missing}
     results = {"quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
-    with opt.room(options.place) as place:
+    with opt.room(options.place) as place, Warmth(place) as warmth:
         results = {"about": about(place)} | results
-        stage = Stage(rounds, subjects, limits, place, tell)
+        # A first look need not take all the memory.
+        warm = (lambda: None) if options.quick else warmth.keep
+        stage = Stage(rounds, subjects, limits, place, tell, warm)
         for each in wanted:
             sizes = each.quick if options.quick else each.full
             if sizes is not None:

@@ -77,6 +77,8 @@ class Stage:
     """A directory for the data."""
     tell: Callable[[str], None]
     """Called with a line for each figure."""
+    warm: Callable[[], None] = lambda: None
+    """Called before each turn, to see to the memory."""
 
 
 def play(workload: Workload, sizes: Sizes, stage: Stage) -> list[Row]:
@@ -133,6 +135,7 @@ class _Cast:
     def _served(self, site: Site) -> Callable[[], Outcome]:
         def play_once() -> Outcome:
             calm_down()
+            self.stage.warm()
             try:
                 return self.workload.run(site, self.sizes)
             finally:
@@ -147,6 +150,7 @@ class _Cast:
 
         def play_once() -> Outcome:
             calm_down()
+            self.stage.warm()
             try:
                 return self.workload.limits[name](self.source, self.sizes, place)
             finally:
