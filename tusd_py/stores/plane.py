@@ -32,7 +32,7 @@ ROUND = 1024 * 1024
 """Bytes moved by one pair of system calls; the capacity of the pipe."""
 ROUNDS = 4
 """Rounds before it is the next body's turn."""
-WAKE_AT = 256 * 1024
+WAKE_AT = 640 * 1024
 """Bytes that have to be in a socket before the thread is woken for it; fewer are taken at the next tick."""
 TICK = 0.25
 """Seconds between two looks at bodies that bring less than that, or may not go on yet."""
