@@ -148,7 +148,7 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             "Let the kernel move bodies with so many bytes to come.",
             "Where handing over a connection costs less than it saves. `none` reads every body in Python.",
         ),
-    ] = 1536 * 1024
+    ] = 768 * 1024
     direct_from: Annotated[
         int | None,
         Doc(

@@ -41,7 +41,7 @@ class MountOptions(msgspec.Struct, frozen=True, kw_only=True):
     edge: EdgePolicy = msgspec.field(default_factory=EdgePolicy)
     network_timeout: float = 60.0
     """Seconds without a byte, in or out, after which a transfer is ended."""
-    data_plane_from: int | None = 1536 * 1024
+    data_plane_from: int | None = 768 * 1024
     """Bytes that must be left of a body for its socket to be given to the store; None = read every body here."""
     direct_from: int | None = 96 * 1024
     """Bytes that must be left of one that is read here to be taken past the parser; None = parse every body."""
