@@ -65,7 +65,7 @@ async def hosting(
 @pytest.mark.parametrize(
     ("settings", "size", "moved"),
     [
-        ({}, 1536 * 1024, True),
+        ({}, 768 * 1024, True),
         ({}, 1535 * 1024, False),
         ({"data_plane_from": "1MiB"}, MIB, True),
         ({"data_plane_from": "1MiB"}, MIB - 1, False),
