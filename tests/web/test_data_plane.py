@@ -66,7 +66,7 @@ async def hosting(
     ("settings", "size", "moved"),
     [
         ({}, 768 * 1024, True),
-        ({}, 1535 * 1024, False),
+        ({}, 767 * 1024, False),
         ({"data_plane_from": "1MiB"}, MIB, True),
         ({"data_plane_from": "1MiB"}, MIB - 1, False),
         ({"data_plane_from": None}, 3 * MIB, False),
