@@ -15,7 +15,7 @@ import pytest
 from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, descriptors, piece, room, threads
 from tests.support.waiting import until
 from tusd_py.errors import ServerShutdown, UploadInterrupted
-from tusd_py.stores import plane, posix
+from tusd_py.stores import plane, planes, posix
 
 
 @pytest.fixture
@@ -106,7 +106,30 @@ async def test_many_at_once(place: Room, kind: str) -> None:
         assert place.content(moving) == body
 
 
-async def test_a_fast_client_does_not_starve_others(place: Room, disk: Disk) -> None:
+@pytest.mark.parametrize(("processors", "expected"), [({0}, 1), ({0, 1}, 2), (set(range(64)), planes.MOST)])
+async def test_one_thread_for_each_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: set[int], expected: int
+) -> None:
+    """Bodies are spread over as many threads as there are processors, up to a number: each goes where fewest are."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: processors)
+    async with room(tmp_path / "uploads") as place:
+        movings = [await place.begin(5) for _ in range(2 * expected)]
+        assert place.store._planes is not None
+        assert [each.load for each in place.store._planes._planes] == [2] * expected
+        for moving in movings:
+            await moving.send(b"bytes")
+            await moving.over()
+            assert place.content(moving) == b"bytes"
+        assert [each.load for each in place.store._planes._planes] == [0] * expected
+
+
+@pytest.fixture
+def one_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All bodies are moved by one thread."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+
+
+async def test_a_fast_client_does_not_starve_others(one_processor: None, place: Room, disk: Disk) -> None:
     """However much one client sends, the others get their turn after a few rounds (reliability I11)."""
     first = await place.begin(1)
     disk.hold()

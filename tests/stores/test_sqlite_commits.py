@@ -18,7 +18,7 @@ from tusd_py.models.hook import HookEvent, Moment
 from tusd_py.models.job import Job, JobState
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
-from tusd_py.stores.sqlite import SqliteInfoStore, writer
+from tusd_py.stores.sqlite import SqliteInfoStore, commits, writer
 
 
 class Failing(sqlite3.Connection):
@@ -99,6 +99,19 @@ async def test_one_transaction_for_a_group(store: SqliteInfoStore) -> None:
     words = [statement.split()[0].lower() for statement in statements]
     assert words.count("insert") == 50
     assert words.count("begin") == words.count("commit") <= store.commits <= 3
+
+
+async def test_log_is_written_back_between_commits(store: SqliteInfoStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log goes back into the database before it is so long that SQLite does it in the middle of a commit. (I11)"""
+    monkeypatch.setattr(commits, "LOG_PAGES", 40)
+    statements = await watch(store)
+    for n in range(21):
+        await store.insert(UploadInfo(id=f"{n}"), durable=False)
+    # Behind the answer to the tenth, and to the twentieth.
+    await store.insert(UploadInfo(id="last"), durable=False)
+    checkpoints = [n for n, statement in enumerate(statements) if "wal_checkpoint" in statement]
+    inserts = [sum("insert" in statement for statement in statements[:n]) for n in checkpoints]
+    assert inserts == [10, 20]
 
 
 async def test_changes_of_one_upload_keep_their_order(store: SqliteInfoStore) -> None:
