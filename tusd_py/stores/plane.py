@@ -160,6 +160,8 @@ class Plane:
             self._held = undo.pop_all()
         self._orders: deque[PlaneTransfer] = deque()
         self._active: dict[int, PlaneTransfer] = {}
+        self._begun = 0  # of the loop
+        self._ended = 0  # of the thread
         self._buffer = memoryview(b"")
         self._move = self._splice
         self._closing = False
@@ -168,11 +170,12 @@ class Plane:
     @property
     def load(self) -> int:
         """How many bodies it is moving, or about to."""
-        return len(self._active) + len(self._orders)
+        return self._begun - self._ended
 
     def begin(self, data: Descriptor, offset: int, rest: Rest) -> PlaneTransfer:
         """Begin to move a body to `offset` of a file, whose handle must stay open until the transfer is over."""
         transfer = PlaneTransfer(self, data, offset, rest)
+        self._begun += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tusd-py data plane", daemon=True)
             self._thread.start()
@@ -358,6 +361,7 @@ class Plane:
         transfer.socket.close()
         if transfer.file >= 0:
             transfer.data.release()
+        self._ended += 1
         transfer.end(error)
 
 
