@@ -1,7 +1,7 @@
 """Memory that is in use: pages that lay idle cost whoever touches them first, and it should be none of the servers.
 
 The host of a virtual machine takes back memory that the machine has not used for a moment, and gives it again page by
-page, at ten times what storing a page costs. So the page cache is kept full, as it is on any machine that has been
+page, at many times what storing a page costs. So the page cache is kept full, as it is on any machine that has been
 running for a while: whoever stores something then gets pages that held something else just before.
 """
 
