@@ -48,7 +48,7 @@ class Writer:
 
     async def write_back(self) -> None:
         """Write the log back into the database as far as readers allow. Raises `sqlite3.Error`."""
-        await self._threads.run(self._do, _write_back, self._synchronous)
+        await self._threads.run(self._write_back)
 
     async def rollback(self) -> None:
         """Undo the transaction that is under way, if there is one."""
@@ -85,6 +85,10 @@ class Writer:
         db.execute(f"pragma journal_size_limit = {WAL_LIMIT}")
         return db
 
+    def _write_back(self) -> None:
+        if self._db is not None:
+            self._db.execute("pragma wal_checkpoint(passive)").fetchone()
+
     def _roll_back(self) -> None:
         if self._db is not None:
             try:
@@ -97,7 +101,3 @@ class Writer:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
-
-
-def _write_back(db: sqlite3.Connection) -> None:
-    db.execute("pragma wal_checkpoint(passive)").fetchone()
