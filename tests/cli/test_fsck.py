@@ -317,6 +317,34 @@ async def test_what_a_reboot_takes_back_is_no_damage(left: Left, repair: bool) -
     assert (ran.code, ran.out) == (0, "")
 
 
+@pytest.mark.parametrize("repair", [False, True])
+async def test_what_the_journal_has_is_no_damage(tmp_path: Path, session: aiohttp.ClientSession, repair: bool) -> None:
+    """What a power cut took of short bodies the next start writes again, and so does `--repair`. (I1, I7)"""
+    async with process(tmp_path / "data") as server:
+        client = Client(session, server.url)
+        done = await client.upload(DATA[:5000])
+        half = await client.create(len(DATA))
+        assert (await client.patch(half, 0, DATA[:2000])).status == 204
+        assert (await client.patch(half, 2000, DATA[2000:3000])).status == 204
+        await kill(server)
+    left = Left(tmp_path / "data", done.rpartition("/")[2], half.rpartition("/")[2])
+    left.path(left.done).unlink()
+    os.truncate(left.path(left.half), 1000)
+    ran = left.fsck(*(["--repair"] if repair else []))
+    assert (ran.code, ran.out) == (0, "")
+    assert left.path(left.done).exists() == repair
+    if repair:
+        assert left.path(left.done).read_bytes() == DATA[:5000]
+        assert left.path(left.half).read_bytes() == DATA[:3000]
+    async with process(left.place) as server:
+        client, url = Client(session, server.url), server.url + left.half
+        assert (await client.get(server.url + left.done)).body == DATA[:5000]
+        assert await client.offset(url) == 3000
+        assert (await client.patch(url, 3000, DATA[3000:])).status == 204
+        assert (await client.get(url)).body == DATA
+    assert left.fsck().code == 0
+
+
 async def test_damaged_database(left: Left) -> None:
     """With rows that cannot be relied on nothing is repaired: no data looks like nobody's. (I7, I16)"""
     left.sql("pragma wal_checkpoint(truncate)")

@@ -26,9 +26,9 @@ async def test_by_bytes() -> None:
     """The offset is committed whenever so many bytes have come since the last time, synced first. (3.3)"""
     async with house(checkpoint_bytes=8) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0, *[b"abcd"] * 5)
-        assert commits(rooms.journal.take()) == ["advance 8 synced", "advance 16 synced", "advance 20 synced"]
+        assert commits(rooms.diary.take()) == ["advance 8 synced", "advance 16 synced", "advance 20 synced"]
 
 
 @pytest.mark.parametrize("level", [Durability.NONE, Durability.FINISH])
@@ -36,9 +36,9 @@ async def test_without_sync(level: Durability) -> None:
     """Below level patch a checkpoint survives a killed process and syncs nothing. (3.3)"""
     async with house(level, checkpoint_bytes=4) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0, b"abcd", b"ef")
-        assert commits(rooms.journal.take()) == ["advance 4", "advance 6"]
+        assert commits(rooms.diary.take()) == ["advance 4", "advance 6"]
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).synced_offset) == (6, 0)
 
 
@@ -46,42 +46,42 @@ async def test_one_large_piece() -> None:
     """One piece that is larger than the distance of checkpoints is one commit. (3.3)"""
     async with house(checkpoint_bytes=4) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0, b"a" * 50)
-        assert commits(rooms.journal.take()) == ["advance 50 synced"]
+        assert commits(rooms.diary.take()) == ["advance 50 synced"]
 
 
 async def test_by_time() -> None:
     """A slow client's offset is committed when the interval has passed, counted from the last commit. (3.3)"""
     async with house(checkpoint_interval=2.0) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
 
         def wait(seconds: float) -> Callable[[], None]:
             return lambda: rooms.clock.advance(seconds)
 
         await rooms.append(upload_id, 0, b"a", wait(1.9), b"b", wait(0.1), b"c", wait(1.9), b"d", wait(0.1), b"e", b"f")
-        assert commits(rooms.journal.take()) == ["advance 3 synced", "advance 5 synced", "advance 6 synced"]
+        assert commits(rooms.diary.take()) == ["advance 3 synced", "advance 5 synced", "advance 6 synced"]
 
 
 async def test_wall_clock_does_not_matter() -> None:
     """Setting the clock neither makes nor delays a checkpoint. (3.3, I13)"""
     async with house(checkpoint_interval=2.0) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(
             upload_id, 0, b"a", lambda: rooms.clock.jump(9999), b"b", lambda: rooms.clock.jump(-99999), b"c"
         )
-        assert commits(rooms.journal.take()) == ["advance 3 synced"]
+        assert commits(rooms.diary.take()) == ["advance 3 synced"]
 
 
 async def test_last_byte_is_committed_once() -> None:
     """The piece that completes the upload is committed by its finish only. (3.1)"""
     async with house(checkpoint_bytes=4) as rooms:
         upload_id = await rooms.create(8)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0, b"abcd", b"efgh")
-        assert [step.split()[0] for step in rooms.journal.take()] == [
+        assert [step.split()[0] for step in rooms.diary.take()] == [
             "create", "write", "sync", "advance", "write", "seal", "finish", "finished", "answer",
         ]  # fmt: skip
 
@@ -90,11 +90,11 @@ async def test_checked_bytes_wait_for_their_check() -> None:
     """Bytes under a checksum are committed after it was verified, however long the body is. (CHK, 3.3)"""
     async with house(checkpoint_bytes=1, checkpoint_interval=0.001) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
+        rooms.diary.take()
         checksum = Checksum("sha1", hashlib.sha1(b"abcdef").digest())
         later = lambda: rooms.clock.advance(60)  # noqa: E731
         await rooms.append(upload_id, 0, b"ab", later, b"cd", later, b"ef", checksum=checksum)
-        assert commits(rooms.journal.take()) == ["advance 6 synced"]
+        assert commits(rooms.diary.take()) == ["advance 6 synced"]
 
 
 async def test_checkpoints_are_seen() -> None:
@@ -124,7 +124,7 @@ async def test_declared_length_is_committed_with_the_first_bytes() -> None:
     lengths: list[int | None] = []
     async with house(checkpoint_bytes=2) as rooms:
         upload_id = await rooms.create(None)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0, b"ab", lambda: lengths.append(rooms.row(upload_id).length), b"cd", length=100)
         assert lengths == [100]
 

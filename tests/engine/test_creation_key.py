@@ -63,12 +63,12 @@ async def test_again(body: tuple[bytes, ...]) -> None:
     async with house() as rooms:
         first = await rooms.create(length, *body, key=KEY)
         before = rooms.row(first)
-        rooms.journal.take()
+        rooms.diary.take()
         unread = ScriptedBody(b"never read")
         intent = Create(length=length, has_body=True, with_upload=True, body_length=8, key=KEY)
         assert await rooms.engine.create(intent, unread, Limits()) == before
         assert unread.script == [b"never read"]
-        assert rooms.journal.take() == []
+        assert rooms.diary.take() == []
         assert rooms.locker._lines == {}
         assert len(rooms.finished) == (before.offset == length)
 
@@ -113,7 +113,7 @@ async def test_somebody_was_faster(way: str) -> None:
         fields: dict[str, Any] = {"kind": UploadKind.FINAL, "parts": (part,)} if way == "final" else {}
         length = None if way == "final" else 8
         body = {"some": (b"1234",), "all": (b"12345678",)}.get(way, ())
-        rooms.journal.at("insert", lambda: put(rooms, Create(length=length, **fields)))
+        rooms.diary.at("insert", lambda: put(rooms, Create(length=length, **fields)))
         assert await rooms.create(length, *body, key=KEY, **fields) == "earlier"
         assert {upload.id for upload in await rooms.info.list_uploads()} == {part, "earlier"}
         assert [*rooms.data._contents] == [part]
@@ -138,7 +138,7 @@ async def test_what_became_of_it(fields: dict[str, Any], error: type[Exception])
         with pytest.raises(error):
             await rooms.create(8, key=KEY)
         assert await rooms.info.list_uploads() == [upload]
-        assert rooms.journal.take() == []
+        assert rooms.diary.take() == []
 
 
 @pytest.mark.parametrize("body", [(), (b"1234",)], ids=["none", "some"])
@@ -209,7 +209,7 @@ async def test_the_first_takes_long() -> None:
 async def test_a_failed_creation_keeps_nothing() -> None:
     """A creation that failed has not used its key: the next one makes the upload."""
     async with house() as rooms:
-        rooms.journal.at("insert", RuntimeError("a bug"))
+        rooms.diary.at("insert", RuntimeError("a bug"))
         with pytest.raises(RuntimeError):
             await rooms.create(8, key=KEY)
         assert rooms.locker._lines == {}

@@ -36,16 +36,16 @@ async def test_failed_sync(error: Exception) -> None:
     async with house() as rooms:
         upload_id = await rooms.create()
         await rooms.append(upload_id, 0, b"ab")
-        rooms.journal.take()
-        rooms.journal.at("sync", error)
+        rooms.diary.take()
+        rooms.diary.at("sync", error)
         with pytest.raises(StoreError) as caught:
             await rooms.append(upload_id, 2, b"cd")
         assert caught.value.status in (500, 507)
-        assert without_truncate(rooms.journal.take(), 2) == ["write 2+2", "sync"]
+        assert without_truncate(rooms.diary.take(), 2) == ["write 2+2", "sync"]
         assert rooms.row(upload_id).offset == 2
         assert (await rooms.engine.inspect(upload_id)).offset == 2
         await rooms.append(upload_id, 2, b"cd")
-        assert rooms.journal.take() == ["write 2+2", "sync", "advance 4 synced 4 durable", "answer"]
+        assert rooms.diary.take() == ["write 2+2", "sync", "advance 4 synced 4 durable", "answer"]
 
 
 @pytest.mark.parametrize("error", [IO_ERROR, InsufficientStorage()], ids=["EIO", "ENOSPC"])
@@ -53,12 +53,12 @@ async def test_failed_sync_inside_a_body(error: Exception) -> None:
     """When a checkpoint's sync fails, the request ends there: the rest of the body is not committed either. (I9)"""
     async with house(checkpoint_bytes=4) as rooms:
         upload_id = await rooms.create(100)
-        rooms.journal.take()
-        rooms.journal.at("sync", lambda: None)
-        rooms.journal.at("sync", error)
+        rooms.diary.take()
+        rooms.diary.at("sync", lambda: None)
+        rooms.diary.at("sync", error)
         with pytest.raises(StoreError) as caught:
             await rooms.append(upload_id, 0, b"aaaa", b"bbbb", b"cccc")
-        steps = without_truncate(rooms.journal.take(), 4)
+        steps = without_truncate(rooms.diary.take(), 4)
         assert steps == ["create", "write 0+4", "sync", "advance 4 synced 4 durable", "write 4+4", "sync"]
         assert rooms.row(upload_id).offset == 4
         assert caught.value.upload is not None
@@ -71,17 +71,17 @@ async def test_failed_seal(level: Durability) -> None:
     async with house(level) as rooms:
         upload_id = await rooms.create()
         await rooms.append(upload_id, 0, b"abcd")
-        rooms.journal.take()
-        rooms.journal.at("seal", IO_ERROR)
+        rooms.diary.take()
+        rooms.diary.at("seal", IO_ERROR)
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh")
         kept = 0 if level is Durability.FINISH else 4
         back = ["advance"] if level is Durability.FINISH else []
-        assert [step.split()[0] for step in rooms.journal.take()] == ["write", "seal", *back]
+        assert [step.split()[0] for step in rooms.diary.take()] == ["write", "seal", *back]
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).state) == (kept, UploadState.OPEN)
         assert rooms.finished == []
         await rooms.append(upload_id, kept, b"abcdefgh"[kept:])
-        assert rooms.journal.take()[0] == f"write {kept}+{8 - kept}"
+        assert rooms.diary.take()[0] == f"write {kept}+{8 - kept}"
         assert rooms.row(upload_id).is_finished
 
 
@@ -89,12 +89,12 @@ async def test_failed_write() -> None:
     """After a write that broke, only what was committed before counts. (I5)"""
     async with house() as rooms:
         upload_id = await rooms.create()
-        rooms.journal.at("write", lambda: None)
-        rooms.journal.at("write", IO_ERROR)
-        rooms.journal.take()
+        rooms.diary.at("write", lambda: None)
+        rooms.diary.at("write", IO_ERROR)
+        rooms.diary.take()
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 0, b"ab", b"cd")
-        assert rooms.journal.take() == ["create", "write 0+2", "write 2+2"]
+        assert rooms.diary.take() == ["create", "write 0+2", "write 2+2"]
         assert rooms.row(upload_id).offset == 0
 
 
@@ -102,12 +102,12 @@ async def test_full_store_keeps_what_fitted() -> None:
     """When space runs out, what fitted is synced and counts, and the client is told to come back. (I8)"""
     async with house() as rooms:
         upload_id = await rooms.create()
-        rooms.journal.take()
-        rooms.journal.at("write", lambda: None)
-        rooms.journal.at("write", InsufficientStorage(written=1))
+        rooms.diary.take()
+        rooms.diary.at("write", lambda: None)
+        rooms.diary.at("write", InsufficientStorage(written=1))
         with pytest.raises(InsufficientStorage) as caught:
             await rooms.append(upload_id, 0, b"ab", b"cd")
-        steps = without_truncate(rooms.journal.take(), 3)
+        steps = without_truncate(rooms.diary.take(), 3)
         assert steps == ["create", "write 0+2", "write 2+2", "sync", "advance 3 synced 3 durable"]
         assert caught.value.status == 507
         assert caught.value.upload is not None
@@ -118,7 +118,7 @@ async def test_commit_that_does_not_fit() -> None:
     """When the row cannot be stored nothing changed, and the same bytes may come again. (I5, I8)"""
     async with house() as rooms:
         upload_id = await rooms.create()
-        rooms.journal.at("advance", InsufficientStorage())
+        rooms.diary.at("advance", InsufficientStorage())
         with pytest.raises(InsufficientStorage):
             await rooms.append(upload_id, 0, b"abcd")
         assert rooms.row(upload_id).offset == 0
@@ -128,11 +128,11 @@ async def test_commit_that_does_not_fit() -> None:
 async def test_failed_insert() -> None:
     """A creation whose row cannot be stored is no upload and leaves no data behind. (3.1, I8)"""
     async with house() as rooms:
-        rooms.journal.at("insert", InsufficientStorage())
+        rooms.diary.at("insert", InsufficientStorage())
         with pytest.raises(InsufficientStorage):
             await rooms.create(8, b"abcd")
         assert await rooms.info.list_uploads() == []
-        assert rooms.journal.take() == ["create +4 durable", "insert open durable", "remove"]
+        assert rooms.diary.take() == ["create +4 durable", "insert open durable", "remove"]
         assert rooms.data._contents == {}
 
 
@@ -145,7 +145,7 @@ async def test_stale_writer(verb: str) -> None:
         def take_away() -> None:
             rooms.info._uploads[upload_id] = replace(rooms.row(upload_id), epoch=7)
 
-        rooms.journal.at(verb, take_away)
+        rooms.diary.at(verb, take_away)
         with pytest.raises(StaleWriter) as caught:
             await rooms.append(upload_id, 0, b"ab" if verb == "advance" else b"abcd")
         assert (caught.value.status, caught.value.code, caught.value.retry_after) == (423, "ERR_UPLOAD_LOCKED", 1)
@@ -163,7 +163,7 @@ async def test_stale_offset() -> None:
         def overtake() -> None:
             rooms.info._uploads[upload_id] = replace(rooms.row(upload_id), offset=50, synced_offset=50)
 
-        rooms.journal.at("advance", overtake)
+        rooms.diary.at("advance", overtake)
         with pytest.raises(StaleWriter):
             await rooms.append(upload_id, 0, b"ab")
         assert rooms.row(upload_id).offset == 50
@@ -177,7 +177,7 @@ async def test_removed_under_the_writer() -> None:
         def remove() -> None:
             rooms.info._uploads[upload_id] = replace(rooms.row(upload_id), state=UploadState.DELETING)
 
-        rooms.journal.at("advance", remove)
+        rooms.diary.at("advance", remove)
         with pytest.raises(StaleWriter):
             await rooms.append(upload_id, 0, b"ab")
         assert rooms.row(upload_id).state is UploadState.DELETING
@@ -204,7 +204,7 @@ async def test_data_that_became_shorter() -> None:
         upload_id = await rooms.create()
         await rooms.append(upload_id, 0, b"abcd")
         content = rooms.data.content(upload_id)
-        rooms.journal.at("seal", content.data.clear)
+        rooms.diary.at("seal", content.data.clear)
         with pytest.raises(DataLost):
             await rooms.append(upload_id, 4, b"efgh")
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).state) == (4, UploadState.OPEN)
@@ -228,11 +228,11 @@ async def test_checksum_that_does_not_match() -> None:
     """Bytes that fail their check are dropped and never counted, not even by a checkpoint. (I5, CHK)"""
     async with house(checkpoint_bytes=1) as rooms:
         upload_id = await rooms.create()
-        rooms.journal.take()
+        rooms.diary.take()
         checksum = Checksum("sha1", hashlib.sha1(b"other").digest())
         with pytest.raises(Exception, match="checksum"):
             await rooms.append(upload_id, 0, b"ab", b"cd", checksum=checksum)
-        assert rooms.journal.take() == ["create", "write 0+2", "write 2+2", "truncate 0"]
+        assert rooms.diary.take() == ["create", "write 0+2", "write 2+2", "truncate 0"]
         assert (rooms.row(upload_id).offset, rooms.stored(upload_id)) == (0, b"")
 
 
@@ -250,10 +250,10 @@ async def test_cut_body_is_kept() -> None:
     """What arrived before the connection was lost is stored as safely as any other byte. (I1)"""
     async with house() as rooms:
         upload_id = await rooms.create()
-        rooms.journal.take()
+        rooms.diary.take()
         with pytest.raises(ConnectionReset) as caught:
             await rooms.append(upload_id, 0, b"ab", b"c", ConnectionReset())
-        assert rooms.journal.take() == ["create", "write 0+2", "write 2+1", "sync", "advance 3 synced 3 durable"]
+        assert rooms.diary.take() == ["create", "write 0+2", "write 2+1", "sync", "advance 3 synced 3 durable"]
         assert caught.value.upload is not None
         assert caught.value.upload.offset == 3
 
@@ -265,7 +265,7 @@ async def test_refused_first_bytes_leave_nothing() -> None:
             await rooms.engine.create(
                 Create(length=2, has_body=True, with_upload=True, body_length=None), ScriptedBody(b"abc"), Limits()
             )
-        assert rooms.journal.take()[-3:] == ["mark_deleting durable", "remove durable", "delete"]
+        assert rooms.diary.take()[-3:] == ["mark_deleting durable", "remove durable", "delete"]
         assert (await rooms.info.list_uploads(), rooms.data._contents) == ([], {})
 
 
@@ -274,8 +274,8 @@ async def test_failed_assembly_leaves_its_parts() -> None:
     async with house() as rooms:
         parts = tuple([await rooms.fill(data, kind=UploadKind.PARTIAL) for data in (b"abcd", b"ef")])
         before = [rooms.row(part) for part in parts]
-        rooms.journal.at("copy", lambda: None)
-        rooms.journal.at("copy", InsufficientStorage())
+        rooms.diary.at("copy", lambda: None)
+        rooms.diary.at("copy", InsufficientStorage())
         with pytest.raises(InsufficientStorage):
             await rooms.create(None, kind=UploadKind.FINAL, parts=parts, concat="final;x")
         assert [upload.id for upload in await rooms.info.list_uploads()] == sorted(parts)

@@ -11,7 +11,7 @@ import pytest
 
 from tusd_py.engine.context import Context, Policy
 from tusd_py.engine.expire import Sweeper
-from tusd_py.engine.fsck import Check, after_boot, judge
+from tusd_py.engine.fsck import Check, after_boot, after_replay, judge
 from tusd_py.engine.service import SystemClock
 from tusd_py.lockers.memory import MemoryLocker
 from tusd_py.models.job import Job
@@ -60,6 +60,35 @@ def test_kinds(state: UploadState, stored: Stored, kind: str | None) -> None:
     """What the server would refuse, and only that, is named; and what it cannot see: holes. (I2, I7)"""
     problem = judge(UploadInfo(id="id", state=state, offset=5, length=5), stored)
     assert (problem and problem.kind) == kind
+
+
+@pytest.mark.parametrize(
+    ("stored", "after"),
+    [
+        (MISSING, MISSING),
+        (UNUSABLE, UNUSABLE),
+        (Stored(size=3), Stored(size=3)),
+        (Stored(size=4), Stored(size=9)),
+        (Stored(size=12), Stored(size=12)),
+        (Stored(size=9, hole=4), Stored(size=9)),
+        (Stored(size=9, hole=2), Stored(size=9, hole=2)),
+    ],
+)
+def test_after_replay(stored: Stored, after: Stored) -> None:
+    """What the journal has counts as there, where it joins on to what is. (I7)"""
+    assert after_replay(UploadInfo(id="id", offset=9), stored, (4, 9)) == after
+
+
+def test_missing_data_that_the_journal_has() -> None:
+    """Data is made where the journal has it from its beginning. (I7)"""
+    assert after_replay(UploadInfo(id="id", offset=9), MISSING, (0, 9)) == Stored(size=9)
+
+
+def test_finished_data_that_is_too_long_and_the_journal_has_its_end() -> None:
+    """A start cuts what is finished when it has written its end again. (I2, I6)"""
+    upload = UploadInfo(id="id", state=FINISHED, offset=9, length=9)
+    assert after_replay(upload, Stored(size=12), (4, 9)) == Stored(size=9)
+    assert after_replay(upload, Stored(size=12), (4, 8)) == Stored(size=12)
 
 
 def test_finished_too_early() -> None:

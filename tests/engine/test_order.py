@@ -52,7 +52,7 @@ async def test_create(level: Durability, steps: list[str]) -> None:
     """The row is there before the client hears of it; data only when there is a byte to be in it. (3.1 Create, 3.3)"""
     async with house(level) as rooms:
         await rooms.create()
-        assert rooms.journal.take() == steps
+        assert rooms.diary.take() == steps
 
 
 @pytest.mark.parametrize("moment", [Moment.PRE_CREATE, Moment.POST_CREATE])
@@ -61,7 +61,7 @@ async def test_create_with_hooks(moment: Moment) -> None:
     async with house() as rooms:
         rooms.engine._ctx.hooks = Heeding(moment)
         await rooms.create()
-        assert rooms.journal.take() == ["create durable", "insert open durable", "answer"]
+        assert rooms.diary.take() == ["create durable", "insert open durable", "answer"]
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ async def test_progress(level: Durability, steps: list[str]) -> None:
     """At level patch bytes are on stable storage before an offset counts them; below it nothing is synced. (I1, 3.3)"""
     async with house(level) as rooms:
         upload_id = await rooms.create()
-        rooms.journal.take()
+        rooms.diary.take()
         assert (await rooms.append(upload_id, 0, b"abcd")).offset == 4
-        assert rooms.journal.take() == steps
+        assert rooms.diary.take() == steps
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ async def test_finish(level: Durability, steps: list[str]) -> None:
     async with house(level) as rooms:
         upload_id = await rooms.create()
         await rooms.append(upload_id, 0, b"abcd")
-        rooms.journal.take()
+        rooms.diary.take()
         assert (await rooms.append(upload_id, 4, b"efgh")).is_finished
-        assert rooms.journal.take() == steps
+        assert rooms.diary.take() == steps
         assert [job.upload_id for job in await rooms.info.due_jobs(rooms.clock.now(), limit=9)] == [upload_id]
 
 
@@ -115,7 +115,7 @@ async def test_born_finished(level: Durability, steps: list[str]) -> None:
     """An upload of no bytes is finished by its insertion, with its jobs, as safely as any finish. (CRE-POST-07, I14)"""
     async with house(level) as rooms:
         upload_id = await rooms.create(0)
-        assert rooms.journal.take() == steps
+        assert rooms.diary.take() == steps
         assert [job.upload_id for job in await rooms.info.due_jobs(rooms.clock.now(), limit=9)] == [upload_id]
 
 
@@ -126,7 +126,7 @@ async def test_create_with_first_bytes() -> None:
     """A small body is there before its upload is made, bytes first and with them the row. (3.1, CWU-01)"""
     async with house() as rooms:
         upload_id = await rooms.create(8, b"ab", b"cd")
-        assert rooms.journal.take() == ["create +4 durable", "insert open durable", "answer"]
+        assert rooms.diary.take() == ["create +4 durable", "insert open durable", "answer"]
         assert rooms.stored(upload_id) == b"abcd"
         row = rooms.row(upload_id)
         assert (row.offset, row.synced_offset, row.length) == (4, 4, 8)
@@ -136,7 +136,7 @@ async def test_create_with_all_bytes() -> None:
     """Creation with every byte is a finish, once, with the jobs in the same transaction. (3.1, CWU-01)"""
     async with house() as rooms:
         upload_id = await rooms.create(4, b"abcd")
-        assert rooms.journal.take() == ["create +4 durable", "insert finished durable", "finished", "answer"]
+        assert rooms.diary.take() == ["create +4 durable", "insert finished durable", "finished", "answer"]
         assert [job.upload_id for job in await rooms.info.due_jobs(rooms.clock.now(), limit=9)] == [upload_id]
 
 
@@ -148,10 +148,10 @@ async def test_first_bytes_are_as_durable_as_others(level: Durability, marks: tu
     some, every = marks
     async with house(level) as rooms:
         upload_id = await rooms.create(8, b"abcd")
-        assert rooms.journal.take() == [f"create +4{some}", f"insert open{some}", "answer"]
+        assert rooms.diary.take() == [f"create +4{some}", f"insert open{some}", "answer"]
         assert rooms.row(upload_id).synced_offset == synced
         await rooms.create(4, b"abcd")
-        assert rooms.journal.take() == [f"create +4{every}", f"insert finished{every}", "finished", "answer"]
+        assert rooms.diary.take() == [f"create +4{every}", f"insert finished{every}", "finished", "answer"]
 
 
 async def test_create_with_a_large_body() -> None:
@@ -159,13 +159,13 @@ async def test_create_with_a_large_body() -> None:
     size = len(LARGE)
     async with house() as rooms:
         upload_id = await rooms.create(size + 1, LARGE)
-        assert rooms.journal.take() == [
+        assert rooms.diary.take() == [
             "insert open durable", "create", f"write 0+{size}", "sync", f"advance {size} synced {size} durable",
             "answer",
         ]  # fmt: skip
         assert rooms.stored(upload_id) == LARGE
         await rooms.create(size, LARGE)
-        assert rooms.journal.take() == [
+        assert rooms.diary.take() == [
             "insert open durable", "create", f"write 0+{size}", f"seal {size} durable",
             f"finish {size} synced {size} durable", "finished", "answer",
         ]  # fmt: skip
@@ -176,13 +176,13 @@ async def test_append_of_nothing(level: Durability) -> None:
     """An append without bytes asks nothing of the stores, before and after the finish; nobody is told twice. (I14)"""
     async with house(level) as rooms:
         upload_id = await rooms.create(4)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 0)
-        assert rooms.journal.take() == ["answer"]
+        assert rooms.diary.take() == ["answer"]
         await rooms.append(upload_id, 0, b"abcd")
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 4)
-        assert rooms.journal.take() == ["answer"]
+        assert rooms.diary.take() == ["answer"]
         assert len(rooms.finished) == 1
 
 
@@ -197,7 +197,7 @@ async def test_remove(level: Durability, mark: str) -> None:
     async with house(level) as rooms:
         upload_id = await rooms.fill(b"abcd")
         await rooms.engine.terminate(upload_id)
-        assert rooms.journal.take() == ["mark_deleting durable", f"remove{mark}", "delete"]
+        assert rooms.diary.take() == ["mark_deleting durable", f"remove{mark}", "delete"]
 
 
 async def test_assembly() -> None:
@@ -208,7 +208,7 @@ async def test_assembly() -> None:
     async with house() as rooms:
         parts = tuple([await rooms.fill(data, kind=UploadKind.PARTIAL) for data in (b"abcd", b"ef")])
         final = await rooms.create(None, kind=UploadKind.FINAL, parts=parts, concat="final;x")
-        assert rooms.journal.take() == [
+        assert rooms.diary.take() == [
             "create", "insert assembling", "copy 0+4", "copy 4+2", "seal 6 durable",
             "finish 6 synced 6 durable", "finished", "answer",
         ]  # fmt: skip
@@ -226,7 +226,7 @@ async def test_offset_is_seen_only_when_it_is_safe() -> None:
             seen.append(rooms.row(upload_id).offset)
 
         for verb in ("write", "sync", "advance"):
-            rooms.journal.at(verb, look)
+            rooms.diary.at(verb, look)
         await rooms.append(upload_id, 0, b"abcd")
         assert seen == [0, 0, 0]
         assert rooms.row(upload_id).offset == 4

@@ -25,9 +25,9 @@ async def test_half_done(state: UploadState, data: bytes | None) -> None:
     """A removal and a concatenation that were cut leave neither row nor data after the next start. (3.1, CAT-20)"""
     async with house(start=False) as rooms:
         await leave(rooms, "half", state, data)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.engine.start()
-        assert rooms.journal.take() == ["mark_deleting durable", "remove durable", "delete"]
+        assert rooms.diary.take() == ["mark_deleting durable", "remove durable", "delete"]
         assert (await rooms.info.list_uploads(), rooms.data._contents) == ([], {})
 
 
@@ -39,9 +39,9 @@ async def test_everything_else_stays() -> None:
         await leave(rooms, "expired", UploadState.OPEN, b"ab")
         rooms.info._uploads["expired"] = replace(rooms.row("expired"), expires_at=1.0)
         before = dict(rooms.info._uploads)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.engine.start()
-        assert rooms.journal.take() == []
+        assert rooms.diary.take() == []
         assert rooms.info._uploads == before
         assert sorted(rooms.data._contents) == ["expired", "finished", "open"]
 
@@ -52,7 +52,7 @@ async def test_what_cannot_be_removed(error: Exception) -> None:
     async with house(start=False) as rooms:
         for name in ("one", "two"):
             await leave(rooms, name, UploadState.DELETING, b"abcd")
-        rooms.journal.at("remove", error)
+        rooms.diary.at("remove", error)
         await rooms.engine.start()
         assert [upload.id for upload in await rooms.info.list_uploads()] == ["one"]
         with pytest.raises(UploadNotFound):
@@ -74,7 +74,7 @@ async def test_crash_inside_a_removal(verb: str) -> None:
     """Wherever a removal stops, the upload is unknown from its first step on, and gone after a start. (3.1, I12)"""
     async with house() as rooms:
         upload_id = await rooms.fill(b"abcd")
-        rooms.journal.at(verb, RuntimeError("the process dies here"))
+        rooms.diary.at(verb, RuntimeError("the process dies here"))
         with pytest.raises(RuntimeError):
             await rooms.engine.terminate(upload_id)
         assert rooms.row(upload_id).state is UploadState.DELETING
@@ -105,7 +105,7 @@ async def test_level_is_raised(level: Durability) -> None:
         await rooms.info.insert(UploadInfo(id="begun", length=9, offset=4), durable=False)
         await rooms.engine.start()
         promised = level is Durability.PATCH
-        assert ("sync_all" in rooms.journal.take()) == promised
+        assert ("sync_all" in rooms.diary.take()) == promised
         found = await rooms.info.get("begun")
         assert found is not None
         assert found.synced_offset == (4 if promised else 0)

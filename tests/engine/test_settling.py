@@ -24,22 +24,22 @@ async def test_order(level: Durability) -> None:
     async with house(level) as rooms:
         upload_id = await rooms.create(8)
         await rooms.append(upload_id, 0, b"abcd")
-        rooms.journal.take()
+        rooms.diary.take()
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).synced_offset) == (4, 0)
         assert await settle(rooms.engine._ctx) == 1
-        assert rooms.journal.take() == ["sync_all", "mark_synced"]
+        assert rooms.diary.take() == ["sync_all", "mark_synced"]
         assert rooms.row(upload_id).synced_offset == 4
         assert await settle(rooms.engine._ctx) == 0
-        assert rooms.journal.take() == []
+        assert rooms.diary.take() == []
 
 
 async def test_nothing_to_do_at_the_strong_level() -> None:
     """At `patch` everything is synced already: no sync is added. (3.3)"""
     async with house(Durability.PATCH) as rooms:
         await rooms.append(await rooms.create(8), 0, b"abcd")
-        rooms.journal.take()
+        rooms.diary.take()
         assert await settle(rooms.engine._ctx) == 0
-        assert rooms.journal.take() == []
+        assert rooms.diary.take() == []
 
 
 async def test_a_failed_sync_notes_nothing() -> None:
@@ -47,12 +47,12 @@ async def test_a_failed_sync_notes_nothing() -> None:
     async with house(Durability.NONE) as rooms:
         upload_id = await rooms.create(8)
         await rooms.append(upload_id, 0, b"abcd")
-        rooms.journal.take()
-        rooms.journal.at("sync_all", OSError("the disk is gone"))
+        rooms.diary.take()
+        rooms.diary.at("sync_all", OSError("the disk is gone"))
         with pytest.raises(OSError, match="disk is gone"):
             await settle(rooms.engine._ctx)
         assert rooms.row(upload_id).synced_offset == 0
-        assert rooms.journal.take() == ["sync_all", "fall_back"]
+        assert rooms.diary.take() == ["sync_all", "fall_back"]
         # The next sync would succeed, and say nothing about these bytes.
         assert await settle(rooms.engine._ctx) == 0
         assert rooms.row(upload_id).offset == 0

@@ -30,9 +30,9 @@ async def test_expired_are_removed() -> None:
         rooms.clock.advance(30)
         young = await rooms.create(8, b"young", limits=LIMITS)
         rooms.clock.advance(31)
-        rooms.journal.take()
+        rooms.diary.take()
         assert await sweeper.sweep() == 1
-        assert rooms.journal.take() == ["mark_deleting durable", "remove durable", "delete"]
+        assert rooms.diary.take() == ["mark_deleting durable", "remove durable", "delete"]
         assert list(rooms.info._uploads) == list(rooms.data._contents) == [young]
         assert old != young
 
@@ -155,7 +155,7 @@ async def test_failing_sweep_is_tried_again(error: Exception, caplog: pytest.Log
     async with house() as rooms:
         await rooms.create(limits=LIMITS)
         rooms.clock.advance(61)
-        rooms.journal.at("mark_deleting", error)
+        rooms.diary.at("mark_deleting", error)
         task = asyncio.create_task(sweeper_of(rooms, interval=0.001).run())
 
         async def is_gone() -> bool:

@@ -24,12 +24,12 @@ async def half(rooms: House, size: int = 8) -> str:
     """Return an upload that has 4 bytes, all of them acknowledged."""
     upload_id = await rooms.create(size)
     await rooms.append(upload_id, 0, b"abcd")
-    rooms.journal.take()
+    rooms.diary.take()
     return upload_id
 
 
 async def fail_to_settle(rooms: House) -> None:
-    rooms.journal.at("sync_all", IO_ERROR)
+    rooms.diary.at("sync_all", IO_ERROR)
     with pytest.raises(OSError, match="Input/output"):
         await settle(rooms.engine._ctx)
 
@@ -39,13 +39,13 @@ async def test_failed_seal_takes_back(error: Exception) -> None:
     """At `finish` a failed sync at the end costs what was not synced; client and row say so, and it goes on. (I9)"""
     async with house(Durability.FINISH) as rooms:
         upload_id = await half(rooms)
-        rooms.journal.at("seal", error)
+        rooms.diary.at("seal", error)
         with pytest.raises(StoreError) as caught:
             await rooms.append(upload_id, 4, b"efgh")
         assert caught.value.status in (500, 507)
         assert caught.value.upload is not None
         assert caught.value.upload.offset == (await rooms.engine.inspect(upload_id)).offset == 0
-        assert rooms.journal.take()[:3] == ["write 4+4", "seal 8 durable", "advance 0 synced 0 durable"]
+        assert rooms.diary.take()[:3] == ["write 4+4", "seal 8 durable", "advance 0 synced 0 durable"]
         with pytest.raises(MismatchedOffset):
             await rooms.append(upload_id, 4, b"efgh")
         await rooms.append(upload_id, 0, b"ABCDEFGH")
@@ -59,7 +59,7 @@ async def test_what_was_synced_stays() -> None:
         upload_id = await half(rooms, 12)
         await settle(rooms.engine._ctx)
         await rooms.append(upload_id, 4, b"efgh")
-        rooms.journal.at("seal", IO_ERROR)
+        rooms.diary.at("seal", IO_ERROR)
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 8, b"ijkl")
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).synced_offset) == (4, 4)
@@ -69,9 +69,9 @@ async def test_taking_back_that_fails() -> None:
     """When the row cannot be stored either, the file is cut: nobody can finish it; a later PATCH takes it back. (I9)"""
     async with house(Durability.FINISH) as rooms:
         upload_id = await half(rooms)
-        rooms.journal.at("seal", IO_ERROR)
+        rooms.diary.at("seal", IO_ERROR)
         for _ in range(2):
-            rooms.journal.at("advance", StoreError())
+            rooms.diary.at("advance", StoreError())
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh")
         assert rooms.stored(upload_id) == b""
@@ -92,7 +92,7 @@ async def test_a_sync_that_comes_too_late() -> None:
         upload_id = await half(rooms)
 
         async def lose_and_write_again() -> None:
-            rooms.journal.at("seal", IO_ERROR)
+            rooms.diary.at("seal", IO_ERROR)
             with pytest.raises(StoreError):
                 await rooms.append(upload_id, 4, b"efgh")
             await rooms.append(upload_id, 0, b"abcd")
@@ -114,7 +114,7 @@ async def test_nothing_to_take_back_at_the_strong_level(error: Exception) -> Non
     """At `patch` every offset that is shown was synced: also after a checkpoint that failed beside a body. (I9)"""
     async with house(checkpoint_bytes=4) as rooms:
         upload_id = await half(rooms, 100)
-        rooms.journal.at("sync", error)
+        rooms.diary.at("sync", error)
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh", b"ijkl", b"mnop")
         row = rooms.row(upload_id)
@@ -128,16 +128,16 @@ async def test_bytes_of_a_weaker_level_are_synced() -> None:
         upload_id = await rooms.create(None)
         await rooms.append(upload_id, 0, b"abcd")
         rooms.info._uploads[upload_id] = replace(rooms.row(upload_id), synced_offset=0)
-        rooms.journal.take()
+        rooms.diary.take()
         await rooms.append(upload_id, 4, length=8)
-        assert rooms.journal.take() == ["sync", "advance 4 synced 4 durable", "answer"]
+        assert rooms.diary.take() == ["sync", "advance 4 synced 4 durable", "answer"]
 
 
 async def test_failed_concatenation_leaves_nothing() -> None:
     """A final upload whose sync failed is removed: nothing of it was acknowledged. (I9, CAT-20)"""
     async with house(Durability.FINISH) as rooms:
         part = await rooms.fill(b"abcd", kind=UploadKind.PARTIAL)
-        rooms.journal.at("seal", IO_ERROR)
+        rooms.diary.at("seal", IO_ERROR)
         with pytest.raises(OSError, match="Input/output"):
             await rooms.create(None, kind=UploadKind.FINAL, parts=(part,), concat="final;x")
         assert [upload.id for upload in await rooms.info.list_uploads()] == [part]
@@ -201,16 +201,16 @@ async def test_falling_back_that_fails() -> None:
     """While the falling back cannot be stored nothing is committed or noted; the next try comes first. (I9)"""
     async with house(Durability.NONE) as rooms:
         upload_id = await half(rooms)
-        rooms.journal.at("sync_all", IO_ERROR)
-        rooms.journal.at("fall_back", StoreError())
+        rooms.diary.at("sync_all", IO_ERROR)
+        rooms.diary.at("fall_back", StoreError())
         with pytest.raises(StoreError):
             await settle(rooms.engine._ctx)
         assert rooms.row(upload_id).offset == 4
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh")
-        rooms.journal.take()
+        rooms.diary.take()
         assert await settle(rooms.engine._ctx) == 0
-        assert rooms.journal.take() == ["fall_back"]
+        assert rooms.diary.take() == ["fall_back"]
         assert rooms.row(upload_id).offset == 0
 
 
@@ -246,7 +246,7 @@ async def test_a_stale_row_is_left_alone() -> None:
             rooms.info._uploads[upload_id] = replace(rooms.row(upload_id), epoch=9)
             raise IO_ERROR
 
-        rooms.journal.at("seal", take_away_and_fail)
+        rooms.diary.at("seal", take_away_and_fail)
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh")
         assert (rooms.row(upload_id).offset, rooms.row(upload_id).epoch) == (4, 9)

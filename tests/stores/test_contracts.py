@@ -12,7 +12,7 @@ from tusd_py.models.limits import Durability
 from tusd_py.stores.file import FileDataStore
 from tusd_py.stores.memory import MemoryDataStore, MemoryInfoStore
 from tusd_py.stores.sqlite import SqliteInfoStore
-from tusd_py.testing import DataStoreTests, InfoStoreTests, JobStoreTests
+from tusd_py.testing import DataStoreTests, InfoStoreTests, JobStoreTests, JournalTests
 
 
 class TestMemoryData(DataStoreTests):
@@ -42,7 +42,7 @@ class TestMemoryInfo(InfoStoreTests):
         await store.close()
 
 
-class TestSqliteInfo(InfoStoreTests):
+class TestSqliteInfo(InfoStoreTests, JournalTests):
     @pytest.fixture
     async def store(self, tmp_path: Path) -> AsyncIterator[InfoStore]:
         store = SqliteInfoStore(tmp_path / "uploads.sqlite3", durability=Durability.PATCH)

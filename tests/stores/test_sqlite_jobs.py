@@ -90,7 +90,7 @@ async def test_an_older_database(path: Path) -> None:
     assert await store.list_jobs() == [new, tried]
     assert await store.due_jobs(SECOND + 9, limit=10) == [new, tried]
     await store.close()
-    assert path.with_name("uploads.sqlite3.before-v4").exists()
+    assert path.with_name("uploads.sqlite3.before-v5").exists()
 
 
 async def test_the_same_schema_from_every_start(path: Path, tmp_path: Path, store: SqliteInfoStore) -> None:

@@ -62,7 +62,7 @@ async def test_an_older_database(path: Path) -> None:
     assert await store.list_uploads() == [new, old]
     assert await store.find_created(KEY) == new
     await store.close()
-    with closing(sqlite3.connect(path.with_name(f"{path.name}.before-v4"))) as before:
+    with closing(sqlite3.connect(path.with_name(f"{path.name}.before-v5"))) as before:
         assert before.execute("select id from uploads").fetchall() == [("old",)]
 
 

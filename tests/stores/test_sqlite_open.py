@@ -237,10 +237,11 @@ async def test_read_only_changes_nothing(path: Path) -> None:
     assert "older schema" in await refused(new_store(path, read_only=True))
 
 
+NEWEST = schema.load_migrations()[-1].version
 LATER = (
     *schema.load_migrations(),
-    Migration(5, "alter table uploads add column colour text;"),
-    Migration(6, "create table colours (name text) strict;"),
+    Migration(NEWEST + 1, "alter table uploads add column colour text;"),
+    Migration(NEWEST + 2, "create table colours (name text) strict;"),
 )
 
 
@@ -249,23 +250,23 @@ async def test_migrates_from_every_version(path: Path) -> None:
     await make(path, "one")
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         schema.migrate(db, path, LATER)
-        assert schema.check_version(db.execute(schema.VERSION).fetchone(), path, LATER) == 6
+        assert schema.check_version(db.execute(schema.VERSION).fetchone(), path, LATER) == NEWEST + 2
         assert db.execute("select id, colour from uploads").fetchall() == [("one", None)]
-    copy = path.with_name("uploads.sqlite3.before-v6")
+    copy = path.with_name(f"uploads.sqlite3.before-v{NEWEST + 2}")
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
     with closing(sqlite3.connect(copy)) as old:
-        assert old.execute("pragma user_version").fetchall() == [(4,)]
+        assert old.execute("pragma user_version").fetchall() == [(NEWEST,)]
         assert old.execute("select id from uploads").fetchall() == [("one",)]
 
 
 async def test_failed_migration(path: Path) -> None:
     """A step that fails leaves the database at the version before it (I16)."""
     await make(path, "one")
-    broken = (*LATER[:5], Migration(6, "create table half (x); insert into nowhere values (1);"))
+    broken = (*LATER[:-1], Migration(NEWEST + 2, "create table half (x); insert into nowhere values (1);"))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         with pytest.raises(sqlite3.OperationalError):
             schema.migrate(db, path, broken)
-        assert schema.check_version(db.execute(schema.VERSION).fetchone(), path, LATER) == 5
+        assert schema.check_version(db.execute(schema.VERSION).fetchone(), path, LATER) == NEWEST + 1
         assert db.execute("select * from sqlite_schema where name = 'half'").fetchall() == []
 
 

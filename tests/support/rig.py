@@ -92,8 +92,8 @@ class TroubledStore(MemoryDataStore):
         if (gate := self.gates.get(step)) is not None:
             await gate.pass_through()
 
-    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> TroubledData:
-        await super().write_to(upload_id, holds=holds)
+    async def write_to(self, upload_id: str, *, holds: int | None = 0, lasts: bool = True) -> TroubledData:
+        await super().write_to(upload_id, holds=holds, lasts=lasts)
         return TroubledData(self, self.content(upload_id))
 
     async def read_from(self, upload_id: str) -> DataReader:

@@ -99,8 +99,8 @@ class DooredStore(DataStore):
     async def create(self, upload_id: str, buffers: Sequence[bytes] = (), *, durable: bool) -> None:
         await self._store.create(upload_id, buffers, durable=durable)
 
-    async def write_to(self, upload_id: str, *, holds: int | None = 0) -> Data:
-        return DooredData(await self._store.write_to(upload_id, holds=holds), self.copying)
+    async def write_to(self, upload_id: str, *, holds: int | None = 0, lasts: bool = True) -> Data:
+        return DooredData(await self._store.write_to(upload_id, holds=holds, lasts=lasts), self.copying)
 
     async def read_from(self, upload_id: str) -> Any:
         return await self._store.read_from(upload_id)

@@ -146,7 +146,7 @@ async def test_disk_that_hangs(
     """A disk that does not answer holds up the uploads that need it, not the event loop. (reliability I11)."""
     if mode == "process":
         pytest.skip("the disk of another process cannot be held up from here")
-    server = await start_server()
+    server = await start_server(journal_up_to="none")
     client = Client(session, server.url)
     entered, goes_on = threading.Event(), threading.Event()
     place = posix.Root if step == "seal" else posix

@@ -160,10 +160,10 @@ async def test_interrupted_before_it_is_moved(moved: Target, client: Client, mon
     """A take-over that comes while the store gets ready ends the body that is about to be moved. (CONC-04)."""
     gate, entered, write_to = asyncio.Event(), asyncio.Event(), FileDataStore.write_to
 
-    async def wait(self: FileDataStore, upload_id: str, *, holds: int = 0) -> FileData:
+    async def wait(self: FileDataStore, upload_id: str, **options: Any) -> FileData:
         entered.set()
         await gate.wait()
-        return await write_to(self, upload_id, holds=holds)
+        return await write_to(self, upload_id, **options)
 
     url = await client.create(len(DATA))
     monkeypatch.setattr(FileDataStore, "write_to", wait)

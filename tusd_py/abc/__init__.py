@@ -10,6 +10,7 @@ from tusd_py.abc.data import Data, DataReader, DataStore
 from tusd_py.abc.hooks import Announcement, HookHandler, Hooks, OwedJobs
 from tusd_py.abc.info import InfoStore
 from tusd_py.abc.jobs import JobStore
+from tusd_py.abc.journal import Journal
 from tusd_py.abc.lock import Lock, Locker
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Hooks",
     "InfoStore",
     "JobStore",
+    "Journal",
     "Lock",
     "Locker",
     "OwedJobs",

@@ -112,6 +112,11 @@ class DataStore(ABC):
         """Whether `Data.transfer` and `Data.hash` work here: bodies then need not pass through Python."""
         return False
 
+    @property
+    def notices_loss(self) -> bool:
+        """Whether `sync_all` fails once the system has lost what was written, whoever met with it first."""
+        return False
+
     @abstractmethod
     async def open(self) -> None:
         """Get ready. Raises `StartupError` when the place cannot be used; destroys nothing."""
@@ -129,12 +134,13 @@ class DataStore(ABC):
         """
 
     @abstractmethod
-    async def write_to(self, key: str, *, holds: int | None = 0) -> Data:
+    async def write_to(self, key: str, *, holds: int | None = 0, lasts: bool = True) -> Data:
         """Open an upload's data for writing, now or when it is first used.
 
         Here or there `DataLost` is raised when it is not there, is not a plain file, or has less than `holds` bytes:
         what was acknowledged is gone, and writing behind it would hide that (I7). With None, no byte ever was: data
-        that is not there is made, and survives a power cut from the first `sync` or durable `seal` on.
+        that is not there is made, and survives a power cut from the first `sync` or durable `seal` on. So does other
+        data of which somebody else has a copy, and `lasts` is false.
         """
 
     @abstractmethod

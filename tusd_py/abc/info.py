@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
+from tusd_py.abc.journal import Journal
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Usage
 from tusd_py.models.upload import Progress, UploadInfo, UploadState
@@ -16,6 +17,14 @@ class InfoStore(ABC):
     With `durable` a change survives a power cut when the coroutine returns; without, it survives a killed process.
     A change whose coroutine is cancelled may or may not have happened.
     """
+
+    @property
+    def journal(self) -> Journal | None:
+        """Keeps the bytes that `insert`, `advance` and `finish` are given; a store without one is never given any.
+
+        They are the last ones before the new offset.
+        """
+        return None
 
     @abstractmethod
     async def open(self) -> None:
@@ -29,8 +38,8 @@ class InfoStore(ABC):
         """Commit what is under way and release everything."""
 
     @abstractmethod
-    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
-        """Add an upload, with the jobs of one that is born finished. Raises `UploadExists`.
+    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
+        """Add an upload, with the jobs of one that is born finished; `kept` is for the journal. Raises `UploadExists`.
 
         Then its id is taken, or its `creation_key`.
         """
@@ -44,7 +53,7 @@ class InfoStore(ABC):
         """Return the upload with a `creation_key`, None when there is none. The cost does not grow with the store."""
 
     @abstractmethod
-    async def advance(self, progress: Progress, *, durable: bool) -> None:
+    async def advance(self, progress: Progress, *, durable: bool, kept: bytes = b"") -> None:
         """Move an open upload forward; or back, to `synced_offset`, after a failed sync. Or let a finishing one go on.
 
         Raises `StaleWriter` unless the stored offset is `expected`, the epoch is the fence or one less, and the
@@ -52,7 +61,7 @@ class InfoStore(ABC):
         """
 
     @abstractmethod
-    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
         """Move an open, assembling or finishing upload to its end and add its jobs, in one transaction. As `advance`.
 
         The end is `finished`, or `rejected` for one that was finishing.

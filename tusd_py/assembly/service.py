@@ -88,6 +88,7 @@ class Tus:
             locker=MemoryLocker(),
             policy=Policy(
                 durability=settings.durability,
+                journal_up_to=settings.journal_up_to or 0,
                 checkpoint_bytes=settings.checkpoint_bytes,
                 checkpoint_interval=settings.checkpoint_interval,
                 progress_interval=settings.progress_hooks_interval,

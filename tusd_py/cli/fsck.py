@@ -16,6 +16,7 @@ from tusd_py.cli.text import printable
 from tusd_py.datadir import DataDir, DataDirBusy, database_in, open_data_dir
 from tusd_py.engine.context import Context, Policy
 from tusd_py.engine.fsck import Check, Kind, Problem
+from tusd_py.engine.journal import replay
 from tusd_py.engine.service import SystemClock
 from tusd_py.errors import StartupError, StoreError
 from tusd_py.lockers.memory import MemoryLocker
@@ -119,5 +120,7 @@ async def _open(settings: Settings, place: DataDir, health: Health, stack: Async
         clock=SystemClock(),
         policy=Policy(durability=settings.durability),
     )
-    # Opening for writing settles a boot, as a start of the server does.
+    if repair:
+        # As a start of the server does it; opening for writing has settled a boot.
+        await replay(ctx)
     return Check(ctx, info, FileInspector(place.uploads), repair=repair, restarted=health.restarted and not repair)

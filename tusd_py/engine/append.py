@@ -8,6 +8,7 @@ from tusd_py.abc import Body
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.finishing import finish_later
+from tusd_py.engine.journal import keeps
 from tusd_py.engine.locking import Writing
 from tusd_py.engine.moments import Caller, owed
 from tusd_py.engine.receive import receive
@@ -64,7 +65,7 @@ async def extend(
     if plan.length is not None and upload.length is None and rules.has_usage_limits(limits):
         # A length that was deferred is announced only now.
         rules.check_usage(await ctx.info.usage(), limits, uploads=0, announced=plan.length)
-    writer = Writer(ctx, upload, limits, caller)
+    writer = Writer(ctx, upload, limits, caller, keeps=keeps(ctx, intent.body_length))
     try:
         ended = await _take(writer, plan, intent, body)
         # Of one that was stopped nothing is kept, and it must not be finished on the way.

@@ -18,6 +18,8 @@ class Policy:
     """How careful and how patient an engine is. Every field has its setting."""
 
     durability: Durability = Durability.PATCH
+    journal_up_to: int = 64 * 1024
+    """Longest body in bytes that is kept in the journal in place of being synced; 0 = none."""
     checkpoint_bytes: int = 16 * 1024 * 1024
     """Inside a long body the offset is committed after so many bytes ..."""
     checkpoint_interval: float = 2.0
@@ -44,6 +46,8 @@ class Doubts:
     """Uploads whose own sync failed, and how far each has to fall back before anything is added to it."""
     taken_back: int = 0
     """How often a single upload fell back."""
+    journaled: bool = False
+    """Set when a sync failed, until everything in the journal is written again: the data may have lost it."""
 
 
 class NoHooks(Hooks):
@@ -107,5 +111,9 @@ class Context:
     """Set when there is one more of them."""
     syncing: asyncio.Task[None] | None = None
     """The sync of everything that is going on."""
+    journal_is_long: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it is time to sync what the journal keeps."""
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while that is done."""
     draining: bool = False
     """Set when the server is going down: no new body is read."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tusd_py.abc import Buffer
 from tusd_py.engine.context import Context
+from tusd_py.engine.journal import keeps
 from tusd_py.errors import InsufficientStorage, StoreError, UploadExists
 from tusd_py.models.hook import Moment
 from tusd_py.models.job import Job
@@ -27,12 +28,13 @@ async def begin(
         # Its file may be missing: lost, or half removed by somebody who would remove ours.
         raise UploadExists
     failures = ctx.doubts.failures
-    await ctx.data.create(upload.key, buffers, durable=durable)
+    kept = b"".join(buffers) if durable and keeps(ctx, upload.offset) else b""
+    await ctx.data.create(upload.key, buffers, durable=durable and not kept)
     if ctx.doubts.everything or failures != ctx.doubts.failures:
         await ctx.data.remove(upload.key, durable=False)
         raise StoreError("The disk failed; try again")
     try:
-        await ctx.info.insert(upload, durable=durable, jobs=jobs)
+        await ctx.info.insert(upload, durable=durable, jobs=jobs, kept=kept)
     except (InsufficientStorage, UploadExists):
         # There is no row of ours for sure (after other errors nobody knows), and on a full disk this happens to
         # everybody who tries: each would leave an empty file.

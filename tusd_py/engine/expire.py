@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from tusd_py.engine import journal
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.settle import settle
@@ -70,6 +71,7 @@ class Sweeper:
             await asyncio.sleep(self._interval)
             try:
                 await settle(self._ctx)
+                await journal.settle(self._ctx)
                 await self.finish_removals()
                 await self.sweep()
                 if self._ctx.clock.monotonic() >= self._orphans_at:

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.expire import BATCH, ORPHAN_AGE
+from tusd_py.engine.journal import BATCH as ENTRIES
 from tusd_py.errors import StoreError
 from tusd_py.models.job import Job, JobState
 from tusd_py.models.stored import Entry, Stored
@@ -90,14 +91,29 @@ class Check:
                 yield problem
 
     async def _uploads(self) -> AsyncIterator[Problem]:
-        after = ""
+        after, ends = "", await self._journal_ends()
         while rows := await self._ctx.info.list_uploads(after=after, limit=BATCH):
             after = rows[-1].id
             self.checked += len(rows)
             uploads = [after_boot(upload) for upload in rows] if self._restarted else rows
-            for upload, stored in zip(uploads, await self._files.look(uploads), strict=True):
+            for upload, found in zip(uploads, await self._files.look(uploads), strict=True):
+                stored = after_replay(upload, found, ends[upload.id]) if upload.id in ends else found
                 if problem := judge(upload, stored):
                     yield await self._mended(problem, upload, stored) if self._repair else problem
+
+    async def _journal_ends(self) -> dict[str, tuple[int, int]]:
+        """Return from where to where the journal has bytes, by upload: the next start writes them to the data."""
+        ends: dict[str, tuple[int, int]] = {}
+        number = 0
+        while self._ctx.info.journal is not None and not self._repair:
+            entries = await self._ctx.info.journal.entries(after=number, limit=ENTRIES)
+            if not entries:
+                break
+            number = entries[-1].number
+            for entry in entries:
+                start, _ = ends.get(entry.upload.id, (entry.offset, 0))
+                ends[entry.upload.id] = start, entry.offset + len(entry.data)
+        return ends
 
     async def _mended(self, problem: Problem, upload: UploadInfo, stored: Stored) -> Problem:
         try:
@@ -167,6 +183,17 @@ class Check:
 
 def _cancelled(job: Job, now: float) -> Job:
     return replace(job, state=JobState.CANCELLED, ended_at=now, error="owed for no finished upload")
+
+
+def after_replay(upload: UploadInfo, stored: Stored, kept: tuple[int, int]) -> Stored:
+    """Return what is there of an upload when what the journal has is written to it, which is from here to there."""
+    start, end = kept
+    size = 0 if stored.is_missing else stored.size
+    if size is None or size < start:
+        return stored
+    hole = None if stored.hole is not None and stored.hole >= start else stored.hole
+    is_cut = upload.is_finished and end == upload.offset
+    return Stored(size=end if is_cut else max(size, end), hole=hole)
 
 
 def judge(upload: UploadInfo, stored: Stored) -> Problem | None:

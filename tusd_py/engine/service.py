@@ -9,7 +9,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from tusd_py.abc import Body, Clock, DataReader, DataStore, Hooks, InfoStore, JobStore, Locker, OwedJobs
-from tusd_py.engine import append, create, expire, finishing, read, settle, terminate
+from tusd_py.engine import append, create, expire, finishing, journal, read, settle, terminate
 from tusd_py.engine.context import Context, NoHooks, NoJobs, Policy
 from tusd_py.engine.moments import Caller
 from tusd_py.errors import ServerShutdown, StartupError, StoreError
@@ -74,6 +74,7 @@ class Engine:
         self._running: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._finisher: asyncio.Task[None] | None = None
+        self._settler: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -94,6 +95,7 @@ class Engine:
             # First, because it looks for data that is not there any more; the data store would make its place anew.
             await ctx.info.open()
             await ctx.data.open()
+            await journal.replay(ctx)
             done = await expire.recover(ctx)
             await finishing.remember(ctx)
             if ctx.policy.durability.syncs_progress:
@@ -110,6 +112,7 @@ class Engine:
         sweeper = expire.Sweeper(ctx, self._sweep_interval)
         self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
         self._finisher = asyncio.create_task(finishing.Finisher(ctx).run(), name="tusd-py finisher")
+        self._settler = asyncio.create_task(journal.Settler(ctx).run(), name="tusd-py journal")
 
     def drain(self) -> None:
         """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused.
@@ -130,11 +133,11 @@ class Engine:
         is still syncing then, the data store stays open: its threads would wait for the disk.
         """
         self.drain()
-        for task in (self._sweeper, self._finisher):
+        for task in (self._sweeper, self._finisher, self._settler):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        self._sweeper = self._finisher = None
+        self._sweeper = self._finisher = self._settler = None
         if self._running:
             await asyncio.wait(set(self._running))
         synced = await self._settle()
@@ -159,6 +162,7 @@ class Engine:
         try:
             async with asyncio.timeout_at(until):
                 await settle.settle(self._ctx)
+                await journal.settle(self._ctx)
         except TimeoutError:
             log.warning(
                 "the disk is slow: leaving before everything is synced, a power cut may take back the rest",

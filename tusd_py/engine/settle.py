@@ -34,7 +34,7 @@ async def settle(ctx: Context) -> int:
     while uploads := await ctx.info.list_unsynced(limit=BATCH):
         before = ctx.doubts.failures, ctx.doubts.taken_back
         # Offsets are committed after their bytes are written, so this sync covers all of them.
-        await _sync(ctx)
+        await sync(ctx)
         if (ctx.doubts.failures, ctx.doubts.taken_back) != before:
             # One of them may have fallen back meanwhile, and have new bytes that came after the sync.
             break
@@ -53,6 +53,7 @@ async def take_back(ctx: Context, upload: UploadInfo) -> UploadInfo:
     """
     # The row may know of a later sync meanwhile, which says nothing about what was lost before it.
     synced = min(upload.synced_offset, ctx.doubts.uploads.get(upload.id, upload.synced_offset))
+    ctx.doubts.journaled = True
     ctx.doubts.uploads[upload.id] = synced
     if upload.offset > synced:
         ctx.doubts.taken_back += 1
@@ -71,7 +72,11 @@ async def take_back(ctx: Context, upload: UploadInfo) -> UploadInfo:
     return upload
 
 
-async def _sync(ctx: Context) -> None:
+async def sync(ctx: Context) -> None:
+    """Make everything that was written before the call survive a power cut.
+
+    Raises `OSError`, when everything that was not known to be synced has fallen back. Cancelling does not stop it.
+    """
     if ctx.syncing is not None:
         # Whoever began it went away; it is from before, and may fail.
         await asyncio.wait([ctx.syncing])
@@ -85,6 +90,7 @@ async def _sync_everything(ctx: Context) -> None:
     except OSError:
         ctx.doubts.failures += 1
         ctx.doubts.everything = True
+        ctx.doubts.journaled = True
         await _fall_back(ctx)
         raise
 

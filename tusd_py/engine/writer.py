@@ -33,7 +33,10 @@ class Writer:
     garbage by definition until `commit` has returned: a crash, an error or a failed check simply leaves it there.
     """
 
-    def __init__(self, ctx: Context, upload: UploadInfo, limits: Limits, caller: Caller) -> None:
+    def __init__(
+        self, ctx: Context, upload: UploadInfo, limits: Limits, caller: Caller, *, keeps: bool = False
+    ) -> None:
+        """Begin at the offset of an upload; with `keeps` the bytes are few, and for the journal."""
         self.upload = upload
         self.position = upload.offset
         self.started_at = upload.offset
@@ -44,6 +47,10 @@ class Writer:
         self._data: Data | None = None
         self._committed_at = ctx.clock.monotonic()
         self._synced = upload.synced_offset
+        self._kept: list[bytes] | None = None
+        """What was written since the last commit, for the journal; None = it is synced instead."""
+        if keeps and upload.synced_offset == upload.offset:
+            self._kept = []
         self._failures = ctx.doubts.failures
         self._checkpoint: asyncio.Task[UploadInfo] | None = None
         # Progress is told when it is committed.
@@ -64,11 +71,14 @@ class Writer:
         """
         await self._checkpointed(wait=False)
         data = await self._open()
-        sync = last and self._ctx.policy.durability.syncs_progress
+        if self._kept is not None:
+            self._kept += map(bytes, buffers)  # a view is good for one turn
+        sync = last and self._ctx.policy.durability.syncs_progress and self._kept is None
         start = self.position
         try:
             await data.write(start, buffers, digest, sync=sync, last=last)
         except InsufficientStorage as error:
+            self._kept = None
             self._ctx.received["read"] += error.written
             self.position = start + error.written
             if sync and not error.written:
@@ -89,6 +99,7 @@ class Writer:
 
     async def transfer(self, rest: Rest) -> Transfer:
         """Let the store move the rest of a body to `position`; the caller tells by `moved` how far it got."""
+        self._kept = None
         return (await self._open()).transfer(self.position, rest)
 
     def moved(self, position: int) -> None:
@@ -163,24 +174,26 @@ class Writer:
         """
         await self._checkpointed(wait=True)
         durable = self._ctx.policy.durability.syncs_finish
-        await self._settle(self.position, durable=durable, finish=True)
+        kept = self._take_kept(self.position, durable=durable)
+        await self._settle(self.position, durable=durable and not kept, finish=True)
         self._check_doubts()
         if self._ctx.hooks.heeds(Moment.PRE_FINISH):
-            await self._agree(durable=durable)
+            await self._agree(durable=durable, kept=kept)
+            kept = b""
         step = self._progress(self.position, durable=durable, state=UploadState.FINISHED)
         finished = step.applied_to(self.upload)
         jobs = owed(self._ctx, Moment.POST_FINISH, finished, self._caller)
-        await self._ctx.info.finish(step, durable=durable, jobs=jobs)
+        await self._ctx.info.finish(step, durable=durable, jobs=jobs, kept=kept)
         self.upload = finished
         if jobs:
             self._ctx.jobs.wake()
         return finished
 
-    async def _agree(self, *, durable: bool) -> None:
+    async def _agree(self, *, durable: bool, kept: bytes) -> None:
         """Ask whether the upload may be finished, after it was stored that it has every byte."""
         if self.upload.is_open:
             step = self._progress(self.position, durable=durable, state=UploadState.FINISHING)
-            await self._ctx.info.advance(step, durable=durable)
+            await self._ctx.info.advance(step, durable=durable, kept=kept)
             self.upload = step.applied_to(self.upload)
         whole = replace(self.upload, offset=self.position, length=self.position)
         try:
@@ -198,15 +211,32 @@ class Writer:
         if position == upload.offset and length == upload.length:
             return upload
         durable = self._ctx.policy.durability.syncs_progress
-        await self._settle(position, durable=durable, finish=False)
+        kept = self._take_kept(position, durable=durable)
+        await self._settle(position, durable=durable and not kept, finish=False)
         self._check_doubts()
         progress = self._progress(position, durable=durable, state=upload.state, length=length)
-        await self._ctx.info.advance(progress, durable=durable)
+        await self._ctx.info.advance(progress, durable=durable, kept=kept)
         self.upload = progress.applied_to(upload)
         self._committed_at = self._ctx.clock.monotonic()
         if position > upload.offset and length != position:
             tell(self._ctx, Moment.POST_RECEIVE, self.upload, self._caller)
         return self.upload
+
+    def _take_kept(self, position: int, *, durable: bool) -> bytes:
+        """Return what the journal shall have with the commit of a position; nothing = it is to be synced."""
+        if self._kept is None:
+            return b""
+        if not durable:
+            # From now on there are bytes before the next commit that neither is synced nor the journal has.
+            self._kept = None
+            return b""
+        kept, count = b"".join(self._kept), position - self.upload.offset
+        if len(kept) < count:
+            # A commit failed that had the rest.
+            self._kept = None
+            return b""
+        self._kept = [kept[count:]]
+        return kept[:count]
 
     def _check_doubts(self) -> None:
         if self._ctx.doubts.everything or self._failures != self._ctx.doubts.failures:
@@ -278,7 +308,9 @@ class Writer:
         if self._data is None:
             # The name of an upload that has got no byte yet need not have survived, at the weaker levels.
             holds = self.upload.offset or None
-            self._data = await self._ctx.data.write_to(self.upload.key, holds=holds)
+            journal = self._ctx.info.journal
+            lasts = journal is None or not journal.holds(self.upload.id)
+            self._data = await self._ctx.data.write_to(self.upload.key, holds=holds, lasts=lasts)
         return self._data
 
     def _progress(self, position: int, *, durable: bool, state: UploadState, length: int | None = None) -> Progress:

@@ -8,15 +8,15 @@ from typing import Annotated, Any, Self
 
 import msgspec
 
-from tusd_py.models.limits import EXTENSIONS, Durability, Limits
+from tusd_py.models.limits import EXTENSIONS, Limits
 from tusd_py.settings import addresses, checks, kinds
 from tusd_py.settings.checked import values_of
 from tusd_py.settings.choices import EventLoop, LogFormat
 from tusd_py.settings.doc import Declared, Doc, Group, SettingsError, suggest
-from tusd_py.settings.processing import ProcessingSettings
+from tusd_py.settings.storage import StorageSettings
 
 
-class Settings(ProcessingSettings, frozen=True, kw_only=True):
+class Settings(StorageSettings, frozen=True, kw_only=True):
     """Everything that can be set, checked: a `Settings` that the server cannot use does not exist.
 
     The fields hold bytes, seconds, paths and plain texts; texts like "10GiB" and "15m" are taken too (`make`).
@@ -92,72 +92,6 @@ class Settings(ProcessingSettings, frozen=True, kw_only=True):
             "Right behind every proxy that keeps paths; some clients want an absolute URL, hence off.",
         ),
     ] = False
-
-    data_dir: Annotated[
-        Path,
-        Doc(
-            Group.STORAGE,
-            kinds.PATH,
-            "Directory of the data and the database.",
-            "Made with mode 0700. `uploads.sqlite3` says what is known, `uploads/<2 chars>/<id>` has the bytes.",
-        ),
-    ] = Path("data")
-    allow_unsafe_data_dir: Annotated[
-        bool,
-        Doc(
-            Group.STORAGE,
-            kinds.SWITCH,
-            "Use a data directory that others own or may write to.",
-            "Off: whoever can write there can replace uploads. Some container platforms need it.",
-        ),
-    ] = False
-    durability: Annotated[
-        Durability,
-        Doc(
-            Group.STORAGE,
-            kinds.choice(Durability),
-            "What survives a power cut: nothing, finished uploads, every offset.",
-            "`patch`, so that an offset a client has seen is never taken back. A killed process loses "
-            "nothing at any level.",
-        ),
-    ] = Durability.PATCH
-    checkpoint_bytes: Annotated[
-        int,
-        Doc(
-            Group.STORAGE,
-            kinds.size(),
-            "Store the offset inside a long PATCH at least every so many bytes.",
-            "Bounds what one broken 10 GB request loses; smaller costs more syncs.",
-        ),
-    ] = 16 * 1024**2
-    checkpoint_interval: Annotated[
-        float,
-        Doc(
-            Group.STORAGE,
-            kinds.duration(),
-            "Store the offset inside a long PATCH at least so often.",
-            "The same bound for slow clients.",
-        ),
-    ] = 2.0
-
-    data_plane_from: Annotated[
-        int | None,
-        Doc(
-            Group.STORAGE,
-            kinds.optional(kinds.size()),
-            "Let the kernel move bodies with so many bytes to come.",
-            "Where handing over a connection costs less than it saves. `none` reads every body in Python.",
-        ),
-    ] = 768 * 1024
-    direct_from: Annotated[
-        int | None,
-        Doc(
-            Group.STORAGE,
-            kinds.optional(kinds.size()),
-            "Read bodies with so many bytes to come past the HTTP parser.",
-            "Where exchanging a connection's reader costs less than copies. `none` parses every body.",
-        ),
-    ] = 96 * 1024
 
     max_size: Annotated[
         int | None,

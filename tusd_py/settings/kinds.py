@@ -154,14 +154,14 @@ def whole(metavar: str, low: int, high: int = LARGEST) -> Kind:
     return Kind(metavar=metavar, accept=accept)
 
 
-def size(low: int = 1) -> Kind:
+def size(low: int = 1, high: int = LARGEST) -> Kind:
     """Return the kind of a number of bytes."""
 
     def accept(value: object) -> int:
         count = parse_size(value) if isinstance(value, str) else value
         if not isinstance(count, int) or isinstance(count, bool):
             raise ValueError(f"{quote(value)} is not a size; write bytes, or a text like '10GiB'")
-        return _within(count, value, low, LARGEST)
+        return _within(count, value, low, high)
 
     return Kind(metavar="SIZE", accept=accept, show=show_size)
 

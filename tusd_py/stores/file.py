@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class FileData(Data):
     def __init__(
         self, root: Root, threads: DiskThreads, planes: Planes | None, *, key: str, descriptor: Descriptor, is_new: bool
     ) -> None:
-        """Write to the file of a key; if it `is_new`, its name has still to be synced."""
+        """Write to the file of a key; if it `is_new`, or may be, its name has still to be synced."""
         self._root = root
         self._threads = threads
         self._planes = planes
@@ -209,6 +210,12 @@ class FileDataStore(DataStore):
         """Whether the operating system lets the data plane work."""
         return self._planes is not None
 
+    @property
+    def notices_loss(self) -> bool:
+        """Whether Linux tells `syncfs` of what it could not write: from 5.8 on."""
+        release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+        return release is not None and (int(release[1]), int(release[2])) >= (5, 8)
+
     async def open(self) -> None:
         """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
         threads = DiskThreads(self._count, name="tusd-py-data")
@@ -240,11 +247,11 @@ class FileDataStore(DataStore):
         else:
             await threads.run_short(root.create, key, buffers, False)
 
-    async def write_to(self, key: str, *, holds: int | None = 0) -> FileData:
+    async def write_to(self, key: str, *, holds: int | None = 0, lasts: bool = True) -> FileData:
         """Return a file to write to, opened with the first use; see `tusd_py.abc.DataStore.write_to`."""
         root, threads = self._opened()
         descriptor = root.open_later(key, holds)
-        return FileData(root, threads, self._planes, key=key, descriptor=descriptor, is_new=holds is None)
+        return FileData(root, threads, self._planes, key=key, descriptor=descriptor, is_new=holds is None or not lasts)
 
     async def read_from(self, key: str) -> FileReader:
         """Open a file for reading; see `tusd_py.abc.DataStore.read_from`."""

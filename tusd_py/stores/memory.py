@@ -115,7 +115,7 @@ class MemoryDataStore(DataStore):
         content = self._contents[key] = _Content(self._now)
         content.put(0, b"".join(buffers))
 
-    async def write_to(self, key: str, *, holds: int | None = 0) -> MemoryData:
+    async def write_to(self, key: str, *, holds: int | None = 0, lasts: bool = True) -> MemoryData:
         """Open for writing; see `tusd_py.abc.DataStore.write_to`."""
         if holds is None and key not in self._contents:
             await self.create(key, durable=False)
@@ -162,7 +162,7 @@ class MemoryInfoStore(InfoStore, JobStore):
     async def close(self) -> None:
         """Do nothing: what is known stays for a look afterwards."""
 
-    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
         """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
         key = upload.creation_key
         if upload.id in self._uploads or (key is not None and await self.find_created(key)):
@@ -178,11 +178,11 @@ class MemoryInfoStore(InfoStore, JobStore):
         """Return the upload with a `creation_key`; see `tusd_py.abc.InfoStore.find_created`."""
         return next((upload for upload in self._uploads.values() if upload.creation_key == key), None)
 
-    async def advance(self, progress: Progress, *, durable: bool) -> None:
+    async def advance(self, progress: Progress, *, durable: bool, kept: bytes = b"") -> None:
         """Move an open or finishing upload; see `tusd_py.abc.InfoStore.advance`."""
         self._step(progress, UploadState.OPEN, UploadState.FINISHING)
 
-    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
         """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
         self._step(progress, UploadState.OPEN, UploadState.ASSEMBLING, UploadState.FINISHING)
         self._add(jobs)

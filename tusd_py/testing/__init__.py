@@ -17,6 +17,7 @@ from tusd_py.testing.data import DataStoreTests
 from tusd_py.testing.fakes import FakeClock
 from tusd_py.testing.info import InfoStoreTests
 from tusd_py.testing.jobs import JobStoreTests
+from tusd_py.testing.journal import JournalTests
 from tusd_py.testing.lockers import LockerTests
 
-__all__ = ["DataStoreTests", "FakeClock", "InfoStoreTests", "JobStoreTests", "LockerTests"]
+__all__ = ["DataStoreTests", "FakeClock", "InfoStoreTests", "JobStoreTests", "JournalTests", "LockerTests"]

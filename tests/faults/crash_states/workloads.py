@@ -104,6 +104,21 @@ async def settling(story: Story) -> None:
     await story.delete("b")
 
 
+async def journaled(story: Story) -> None:
+    settled = "not exists (select 1 from journal)"
+    await story.create("a", 9000)
+    await story.patch("a", 0, 3000)
+    await story.create("b", 3000, 3000)
+    await story.until_row("b", settled)
+    await story.patch("a", 3000, 2000)
+    await story.delete("b")
+    await story.create("c", 4000, 1000)
+    await story.patch("c", 1000, 3000)
+    await story.patch("a", 5000, 4000)
+    await story.until_row("a", settled)
+    await story.until_done("a", "c")
+
+
 async def mismatch(story: Story) -> None:
     await story.create("a", 9000)
     await story.patch("a", 0, 2000)
@@ -199,14 +214,19 @@ async def told_of_ends(story: Story) -> None:
 
 READ, MOVED, DIRECT = WAYS_OF_BODIES["parsed"], WAYS_OF_BODIES["moved"], WAYS_OF_BODIES["direct"]
 CHECKPOINTS = {"checkpoint_bytes": 40_000}
+SYNCED = {"journal_up_to": "none"}
 ASKED, TOLD = {"agrees": "yes"}, {"tells_ends": True}
 WORKLOADS = (
     Workload("first start", create, from_start=True),
     Workload("patches", patches),
     Workload("patches", patches, {"durability": "none"}),
+    Workload("patches that are synced", patches, SYNCED),
     Workload("moved patches with checkpoints", large_patches, MOVED | CHECKPOINTS),
     Workload("create with bodies", create_with_bodies, MOVED),
+    Workload("create with bodies that are synced", create_with_bodies, SYNCED),
+    Workload("journaled bodies", journaled, {"sweep_interval": 0.1}),
     Workload("create together", create_together),
+    Workload("create together, synced", create_together, SYNCED),
     Workload("deletions", deletions),
     Workload("concatenation", concatenation),
     Workload("killed in a PATCH", killed, READ | CHECKPOINTS),
@@ -217,6 +237,7 @@ WORKLOADS = (
     # Up to here those for a quick look.
     Workload("agreed finish", agreed, ASKED | {"durability": "finish"} | READ),
     Workload("agreed finish", agreed, ASKED | {"durability": "none"}),
+    Workload("agreed finish that is synced", agreed, ASKED | SYNCED),
     Workload("refused finish", refused, {"agrees": "no"}),
     Workload("refused finish", refused, {"agrees": "no", "durability": "finish"}),
     Workload("agreed in the next life", agreed_later, {"agrees": "fails"}),
@@ -226,6 +247,7 @@ WORKLOADS = (
     Workload("create", create, {"durability": "finish"}),
     Workload("create with bodies", create_with_bodies, {"durability": "finish"} | READ),
     Workload("patches", patches, {"durability": "finish"}),
+    Workload("patches that are synced", patches, {"durability": "finish"} | SYNCED),
     Workload("moved patches", large_patches, MOVED),
     Workload("read patches with checkpoints", large_patches, READ | CHECKPOINTS),
     Workload("patches read directly", large_patches, DIRECT | CHECKPOINTS),
@@ -238,7 +260,7 @@ WORKLOADS = (
     Workload("killed in a PATCH", partial(killed, reboot=True), {"durability": "none"} | MOVED | CHECKPOINTS),
     Workload("stopped", stopped, {"durability": "none"}),
 )
-FEW = WORKLOADS[:13]
+FEW = WORKLOADS[:17]
 
 
 async def tell(workload: Workload, lives: Lives, place: Path) -> Story:

@@ -19,7 +19,7 @@ does after a real one.
 """
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _KEY = "boot_id"
-_STEPS = ("drop_unsynced_jobs", "discard_unsynced_finals", "reopen_unsynced", "fall_back")
+_STEPS = ("drop_unsynced_jobs", "discard_unsynced_finals", "reopen_unsynced", "fall_back", "cut_journal")
 
 
 def current_boot_id() -> str:

@@ -26,6 +26,8 @@ GROUP_LIMIT = 1000
 """Most callers that share a commit: bounds the memory of a group and the wait of its members."""
 LOG_PAGES = 1000
 """Pages of the log, at most, after which it is written back: SQLite would do it in the middle of a commit."""
+PAGE = 4096
+"""Bytes of a page."""
 PAGES_OF_A_ROW = 2
 PAGES_OF_A_COMMIT = 2
 """Pages that a change adds to the log: more than most rows do, which share them, and the ends of the indexes."""
@@ -67,6 +69,11 @@ class Change:
         # Made here, where an error is the caller's own.
         self.steps = [(name, _row(record)) for name, record in steps]
         self.done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+    @property
+    def pages(self) -> int:
+        """How many pages it adds to the log, about."""
+        return sum(PAGES_OF_A_ROW + len(row.get("data", b"")) // PAGE for _, row in self.steps)
 
     @property
     def removes(self) -> bool:
@@ -195,7 +202,7 @@ class Commits:
             await self._recover(group, error)
         else:
             self.committed += 1
-            self._logged += PAGES_OF_A_COMMIT + PAGES_OF_A_ROW * sum(len(change.steps) for change in group)
+            self._logged += PAGES_OF_A_COMMIT + sum(change.pages for change in group)
             for change, has_changed in zip(group, changed, strict=True):
                 change.succeed(has_changed)
 
@@ -285,7 +292,7 @@ def _ignore(_: bool) -> None:
 
 def _row(record: object) -> dict[str, Any]:
     """Return a record as the parameters of a statement."""
-    row: dict[str, Any] = msgspec.to_builtins(record)
+    row: dict[str, Any] = msgspec.to_builtins(record, builtin_types=(bytes,))
     for name in _NESTED:
         if name in row:
             row[name] = msgspec.json.encode(row[name]).decode()

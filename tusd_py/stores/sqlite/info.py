@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from tusd_py.abc import InfoStore
+from tusd_py.abc import InfoStore, Journal
 from tusd_py.errors import StaleWriter, StartupError, StoreError, UploadExists
 from tusd_py.models.job import Job
 from tusd_py.models.limits import Durability, Usage
@@ -20,6 +20,7 @@ from tusd_py.stores.sqlite.commits import EVERYTHING, Change, Commits
 from tusd_py.stores.sqlite.database import Database, Parameters, first_column
 from tusd_py.stores.sqlite.health import unusable
 from tusd_py.stores.sqlite.jobs import SqliteJobStore, as_json
+from tusd_py.stores.sqlite.journal import SqliteJournal
 from tusd_py.stores.sqlite.recent import After, Recent
 
 _RARE = frozenset({UploadState.ASSEMBLING, UploadState.FINISHING, UploadState.DELETING})
@@ -57,6 +58,12 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         self._database = Database(path, data_root=data_root, read_only=read_only)
         self._recent = Recent()
         self._ballast = Ballast(path.with_name("ballast"))
+        self._journal = SqliteJournal(self._database, self._settle, _upload)
+
+    @property
+    def journal(self) -> Journal:
+        """Short bodies; they are in the same transaction as the row that counts them."""
+        return self._journal
 
     async def open(self) -> None:
         """Get ready; see `tusd_py.abc.InfoStore.open`. The cost does not grow with the store in the same boot."""
@@ -75,6 +82,11 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def _open(self) -> None:
         self._recent = Recent(0) if self._read_only else Recent()
         await self._database.open()
+        try:
+            await self._journal.load()
+        except StoreError:
+            await self._database.close()
+            raise
         if self._read_only:
             return
         try:
@@ -100,9 +112,10 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
         """How many transactions were committed since `open`; many callers share one."""
         return self._commits.committed if self._commits else 0
 
-    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    async def insert(self, upload: UploadInfo, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
         """Add an upload and its jobs; see `tusd_py.abc.InfoStore.insert`."""
-        steps = (("insert_upload", upload), *(("insert_job", job) for job in jobs))
+        added = self._journal.addition(upload.id, upload.offset, kept)
+        steps = (("insert_upload", upload), *(("insert_job", job) for job in jobs), *added)
         changed = await self._change(
             upload.id, *steps, durable=durable, after=lambda _: upload, applied=lambda found: found == upload
         )
@@ -135,13 +148,17 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def _stored(self, upload_id: str) -> UploadInfo | None:
         return _first(await self._database.read("get_upload", {"id": upload_id}))
 
-    async def advance(self, progress: Progress, *, durable: bool) -> None:
+    async def advance(self, progress: Progress, *, durable: bool, kept: bytes = b"") -> None:
         """Move an open upload forward; see `tusd_py.abc.InfoStore.advance`."""
-        await self._take(progress, ("advance_upload", progress), durable=durable)
+        added = self._journal.addition(progress.upload_id, progress.offset, kept)
+        if progress.offset < progress.expected:
+            added.append(("cut_journal", {}))
+        await self._take(progress, ("advance_upload", progress), *added, durable=durable)
 
-    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = ()) -> None:
+    async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
         """Move an upload to its end and add its jobs; see `tusd_py.abc.InfoStore.finish`."""
-        steps = (("finish_upload", progress), *(("insert_job", job) for job in jobs))
+        added = self._journal.addition(progress.upload_id, progress.offset, kept)
+        steps = (("finish_upload", progress), *(("insert_job", job) for job in jobs), *added)
         await self._take(progress, *steps, durable=durable)
 
     async def _take(self, progress: Progress, *steps: tuple[str, object], durable: bool) -> None:
@@ -159,7 +176,7 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
     async def delete(self, upload_id: str) -> None:
         """Forget an upload marked as deleting, and its jobs. A power cut may bring the mark back, nothing else."""
         row = {"upload_id": upload_id}
-        steps = (("delete_upload", row), ("delete_jobs", row))
+        steps = (("delete_upload", row), ("delete_jobs", row), *self._journal.removals(upload_id))
         await self._change(upload_id, *steps, durable=False, applied=lambda found: found is None)
 
     async def list_uploads(
@@ -189,11 +206,12 @@ class SqliteInfoStore(SqliteJobStore, InfoStore):
 
     async def fall_back(self) -> None:
         """Take back what is not known to be synced; see `tusd_py.abc.InfoStore.fall_back`. What boot does, too."""
-        if self._commits is None or self._commits.is_closing:
-            raise StoreError("The info store is not open for writing")
         change = Change(EVERYTHING, durable=True, work=_fall_back)
         change.settled = lambda _: self._recent.clear()
-        await self._commits.settle(change)
+        await self._settle(change)
+
+    async def _settle(self, change: Change) -> bool:
+        return await self._open_commits().settle(change)
 
     async def usage(self) -> Usage:
         """Return what open uploads take up; see `tusd_py.abc.InfoStore.usage`. Raises `StoreBusy` as `get` does."""

@@ -104,7 +104,47 @@ where
         select rowid from jobs where ended_at < :before and ended_at is not null order by ended_at limit :limit
     );
 
+-- name: add_to_journal
+-- Runs behind insert_upload, advance_upload or finish_upload: the bytes before the offset that it stores.
+insert into journal (number, upload_id, offset, data) values (:number, :upload_id, :offset, :data);
+
+-- name: remove_from_journal
+-- Runs behind delete_upload: another upload may have the same name.
+delete from journal
+where number = :number;
+
+-- name: forget_journal
+delete from journal
+where number <= :upto;
+
+-- name: cut_journal
+-- Runs behind what lets offsets fall: other bytes may come there, which are not in the journal.
+delete from journal
+where
+    number in (
+        select number
+        from journal
+        inner join uploads on uploads.id = journal.upload_id
+        where journal.offset + length(journal.data) > uploads.offset
+    );
+
 -- The reading ones.
+
+-- name: list_journal
+select number, upload_id, length(data)
+from journal
+order by number;
+
+-- name: read_journal
+select
+    journal.number, journal.offset, journal.data,
+    uploads.id, kind, state, uploads.offset, synced_offset, length, metadata, concat, parts, path, epoch, created_at,
+    expires_at, finished_at, rejection, creation_key, creation_digest
+from journal
+inner join uploads on uploads.id = journal.upload_id
+where number > :after and state <> 'deleting'
+order by number
+limit :limit;
 
 -- name: get_upload
 select

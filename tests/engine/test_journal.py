@@ -1,0 +1,297 @@
+"""Short bodies are kept with their offset until their data is synced; no request waits for that (3.1, I1, I9)."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from tests.engine.rooms import House, house
+from tests.engine.test_order import Heeding
+from tests.support.waiting import until
+from tusd_py.engine import journal
+from tusd_py.errors import StoreError
+from tusd_py.models.hook import HookEvent, HookReply, Moment
+from tusd_py.models.limits import Durability
+from tusd_py.models.upload import UploadState
+
+IO_ERROR = OSError(errno.EIO, "Input/output error")
+FINISH, PATCH = Durability.FINISH, Durability.PATCH
+UP_TO = 8
+
+
+async def begun(rooms: House, length: int = 16, **fields: Any) -> str:
+    """Return an upload that has 4 bytes, which the journal keeps."""
+    upload_id = await rooms.create(length, **fields)
+    await rooms.append(upload_id, 0, b"abcd", size=4)
+    rooms.diary.take()
+    return upload_id
+
+
+def kept(rooms: House) -> list[tuple[int, bytes]]:
+    return [(offset, data) for _, offset, data in rooms.info.kept.kept.values()]
+
+
+async def test_progress() -> None:
+    """The bytes of a short body are in the transaction that counts them, and not synced. (3.1 PATCH)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await rooms.create(16)
+        rooms.diary.take()
+        await rooms.append(upload_id, 0, b"ab", b"cd", size=4)
+        steps = ["create", "write 0+2", "write 2+2", "advance 4 synced 4 durable keeps abcd", "answer"]
+        assert rooms.diary.take() == steps
+        assert rooms.row(upload_id).synced_offset == 4
+
+
+@pytest.mark.parametrize("level", [FINISH, PATCH])
+async def test_whole_upload(level: Durability) -> None:
+    """What finishes an upload is kept in the same way: the data is cut to its length, and not synced. (3.1 Finish)"""
+    async with house(level, journal_up_to=UP_TO) as rooms:
+        upload_id = await rooms.create(4)
+        rooms.diary.take()
+        await rooms.append(upload_id, 0, b"abcd", size=4)
+        assert rooms.diary.take() == [
+            "create", "write 0+4", "seal 4", "finish 4 synced 4 durable keeps abcd", "finished", "answer",
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [4, 8])
+async def test_creation(length: int) -> None:
+    """A creation with a short body is one row with its bytes. (3.1 Create)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await rooms.create(length, b"ab", b"cd")
+        state = "finished" if length == 4 else "open"
+        assert rooms.diary.take()[:2] == ["create +4", f"insert {state} durable keeps abcd"]
+
+
+@pytest.mark.parametrize(
+    ("size", "body"), [(None, b"abcd"), (UP_TO + 1, b"abcdefghi")], ids=["of unknown length", "too long"]
+)
+async def test_other_bodies_are_synced(size: int | None, body: bytes) -> None:
+    """A body that may be long is synced before it counts. (3.1 PATCH)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await rooms.create(16)
+        rooms.diary.take()
+        await rooms.append(upload_id, 0, body, size=size)
+        count = len(body)
+        assert rooms.diary.take() == [
+            "create", f"write 0+{count}", "sync", f"advance {count} synced {count} durable", "answer",
+        ]  # fmt: skip
+
+
+async def test_only_where_losses_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sync of everything may hide that bytes were lost, nothing relies on one. (I9)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        monkeypatch.setattr(type(rooms.data), "notices_loss", False)
+        upload_id = await rooms.create(16)
+        await rooms.append(upload_id, 0, b"abcd", size=4)
+        assert "sync" in rooms.diary.take()
+        assert not kept(rooms)
+
+
+async def test_progress_at_level_finish() -> None:
+    """What need not survive a power cut is not kept, and neither is an end that leaves such bytes behind it. (3.3)"""
+    async with house(FINISH, journal_up_to=UP_TO) as rooms:
+        upload_id = await rooms.create(8)
+        await rooms.append(upload_id, 0, b"abcd", size=4)
+        await rooms.append(upload_id, 4, b"efgh", size=4)
+        assert "seal 8 durable" in rooms.diary.take()
+        assert not kept(rooms)
+
+
+async def test_checkpoint() -> None:
+    """Each commit inside a body has the bytes since the one before. (3.3)"""
+    async with house(journal_up_to=UP_TO, checkpoint_bytes=4) as rooms:
+        upload_id = await rooms.create(16)
+        await rooms.append(upload_id, 0, b"abcd", b"ef", b"gh", size=8)
+        assert kept(rooms) == [(0, b"abcd"), (4, b"efgh")]
+        assert "sync" not in rooms.diary.take()
+
+
+async def test_commit_that_failed() -> None:
+    """Bytes that a commit took along which failed are synced with the next one: nothing counts that nobody has. (I1)"""
+    async with house(journal_up_to=UP_TO, checkpoint_bytes=4) as rooms:
+        upload_id = await rooms.create(16)
+        rooms.diary.at("advance", StoreError("the disk failed"))
+        with pytest.raises(StoreError):
+            await rooms.append(upload_id, 0, b"abcd", b"ef", b"gh", size=8)
+        assert rooms.row(upload_id).offset == 4
+        assert "sync" in rooms.diary.take()
+        assert not kept(rooms)
+
+
+async def test_hook_that_has_to_agree() -> None:
+    """Bytes are kept with the first step that counts them, also where a hook is asked between that and the end."""
+    async with house(journal_up_to=UP_TO) as rooms:
+        rooms.engine._ctx.hooks = Agreeing(Moment.PRE_FINISH)
+        upload_id = await rooms.create(4)
+        rooms.diary.take()
+        await rooms.append(upload_id, 0, b"abcd", size=4)
+        assert rooms.diary.take()[2:5] == [
+            "seal 4", "advance 4 synced 4 durable keeps abcd", "finish 4 synced 4 durable",
+        ]  # fmt: skip
+        assert rooms.row(upload_id).state is UploadState.FINISHED
+
+
+class Agreeing(Heeding):
+    async def ask(self, event: HookEvent) -> HookReply:
+        return HookReply()
+
+
+async def test_settling() -> None:
+    """Everything is synced at once before what the journal has is forgotten. (I1)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await begun(rooms)
+        await begun(rooms)
+        await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take() == ["end", "sync_all", "forget"]
+        assert not kept(rooms)
+        await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take() == []
+
+
+async def test_what_comes_meanwhile_stays() -> None:
+    """What is kept while everything is being synced is not forgotten with the rest. (I1)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await begun(rooms)
+        rooms.diary.at("sync_all", lambda: rooms.info.kept.keep("later", 4, b"late"))
+        await journal.settle(rooms.engine._ctx)
+        assert kept(rooms) == [(0, b"late")]
+
+
+async def test_failed_sync() -> None:
+    """After a failed sync nothing is forgotten; what may be lost is written again before the next one. (I9)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await begun(rooms)
+        rooms.diary.at("sync_all", IO_ERROR)
+        with pytest.raises(OSError, match="Input/output"):
+            await journal.settle(rooms.engine._ctx)
+        assert kept(rooms) == [(0, b"abcd")]
+        assert rooms.row(upload_id).offset == 4
+        rooms.data.content(upload_id).data[:] = bytes(4)
+        rooms.diary.take()
+        await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take() == ["end", "write 0+4", "sync_all", "forget"]
+        assert rooms.stored(upload_id) == b"abcd"
+
+
+async def test_writing_again_that_fails() -> None:
+    """As long as what may be lost cannot be written again, no sync is believed. (I9)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await begun(rooms)
+        for step in ("sync_all", "write"):
+            rooms.diary.at(step, IO_ERROR)
+            with pytest.raises(OSError, match="Input/output"):
+                await journal.settle(rooms.engine._ctx)
+        rooms.diary.take()
+        await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take() == ["end", "write 0+4", "sync_all", "forget"]
+
+
+async def test_sync_of_one_upload_that_fails() -> None:
+    """Also when another sync meets with lost pages, they may be those of what the journal has. (I9)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await begun(rooms)
+        rooms.diary.at("sync", IO_ERROR)
+        with pytest.raises(StoreError):
+            await rooms.append(upload_id, 4, b"efgh")
+        assert rooms.row(upload_id).offset == 4
+        rooms.diary.take()
+        await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take() == ["end", "write 0+4", "sync_all", "forget"]
+
+
+async def test_such_a_sync_meanwhile() -> None:
+    """It forbids to forget what is being synced at that moment, too. (I9)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await begun(rooms)
+        ctx = rooms.engine._ctx
+        rooms.diary.at("sync_all", lambda: setattr(ctx.doubts, "journaled", True))
+        await journal.settle(ctx)
+        assert kept(rooms) == [(0, b"abcd")]
+
+
+async def test_start() -> None:
+    """A start writes what the journal has to the data again, whatever a power cut has left of that. (I1, I7)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        gone = await begun(rooms, 4)
+        short = await begun(rooms)
+        rooms.data._contents.pop(gone)
+        rooms.data.content(short).data[:] = b""
+        await journal.replay(rooms.engine._ctx)
+        assert rooms.stored(gone) == rooms.stored(short) == b"abcd"
+        assert kept(rooms) == [(0, b"abcd"), (0, b"abcd")]
+        assert rooms.engine._ctx.journal_is_long.is_set()
+
+
+async def test_start_cuts_what_is_finished() -> None:
+    """A finished upload has its length again, also when the cut is what the power cut took. (I2, I6)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await begun(rooms, 4)
+        rooms.data.content(upload_id).data[:] = b"xxxxyyyy"
+        await journal.replay(rooms.engine._ctx)
+        assert rooms.stored(upload_id) == b"abcd"
+
+
+async def test_lost_data_keeps_nobody_from_starting() -> None:
+    """One upload whose data cannot be written is an upload whose data is lost, and nothing else. (I7, I16)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        bad, good = await begun(rooms), await begun(rooms)
+        rooms.data._contents.pop(bad)
+        rooms.data.content(good).data[:] = b""
+        await journal._write(rooms.engine._ctx, rooms.info.kept, makes=False)
+        assert rooms.stored(good) == b"abcd"
+
+
+async def test_name_of_data_that_was_not_synced() -> None:
+    """The first sync of data that only the journal vouches for is told to bring its name along. (I1)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await begun(rooms)
+        await rooms.append(upload_id, 4, b"efgh")
+        assert rooms.data.lasting == [False]
+        await journal.settle(rooms.engine._ctx)
+        await rooms.append(upload_id, 8, b"ijkl")
+        assert rooms.data.lasting == [False, True]
+
+
+async def test_long_journal() -> None:
+    """A journal that is long is settled behind the requests; when that does not keep up, bodies are synced again."""
+    async with house(journal_up_to=UP_TO) as rooms:
+        ctx = rooms.engine._ctx
+        upload_id = await rooms.create(16)
+        rooms.info.kept.more = journal.LONG - 1
+        assert journal.keeps(ctx, 4)
+        assert not ctx.journal_is_long.is_set()
+        rooms.info.kept.more = journal.LONG
+        await rooms.append(upload_id, 0, b"abcd", size=4)
+        steps = rooms.diary.take()
+        assert "advance 4 synced 4 durable keeps abcd" in steps
+
+        async def is_settled() -> bool:
+            steps.extend(rooms.diary.take())
+            return "forget" in steps
+
+        await until(is_settled)
+        assert [step for step in steps if step in ("end", "sync_all", "forget")] == ["end", "sync_all", "forget"]
+        rooms.info.kept.more = journal.TOO_LONG
+        await rooms.append(upload_id, 4, b"efgh", size=4)
+        assert "sync" in rooms.diary.take()
+
+
+async def test_end_of_the_server() -> None:
+    """A clean stop leaves nothing in the journal. (I17)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        await begun(rooms)
+        await rooms.engine.stop()
+        assert not kept(rooms)
+        await rooms.engine.start()
+
+
+async def test_body_that_does_not_arrive() -> None:
+    """What came of a short body before it broke is kept like a whole one. (I5)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await rooms.create(16)
+        with pytest.raises(StoreError):
+            await rooms.append(upload_id, 0, b"ab", StoreError("gone"), size=4)
+        assert kept(rooms) == [(0, b"ab")]

@@ -1,0 +1,126 @@
+"""Short bodies are kept in the journal of the info store, so that requests need not wait for their data to be synced.
+
+Bytes are written to their data as ever, and the transaction that counts them has a copy: that is synced, the data is
+not. Behind the back of the requests everything is synced at once, and then the copies go. A start writes what is still
+there to its data again, which a power cut may have taken it from. Acknowledged bytes never change, so doing that twice
+does no harm.
+
+Where a sync fails, the kernel calls pages clean that it could not write (reliability: I9): before the next one
+everything in the journal is written again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tusd_py.abc import Journal
+from tusd_py.engine.context import Context
+from tusd_py.engine.settle import sync
+from tusd_py.errors import DataLost, StoreError
+from tusd_py.models.journal import JournalEntry
+from tusd_py.models.upload import short
+
+log = logging.getLogger(__name__)
+
+LONG = 16 * 1024 * 1024
+"""Size of a journal from which on its data is synced ..."""
+TOO_LONG = 4 * LONG
+"""... and from which on bodies are synced instead: the disk does not keep up."""
+BATCH = 100
+"""Entries that are read at once."""
+PAUSE = 5.0
+"""Seconds before another attempt when syncing failed."""
+
+
+def keeps(ctx: Context, size: int | None) -> bool:
+    """Return whether a body of so many bytes (None = nobody knows) is to be kept; have a long journal settled."""
+    journal = ctx.info.journal
+    if journal is None or size is None or not 0 < size <= ctx.policy.journal_up_to:
+        return False
+    if journal.size >= LONG:
+        ctx.journal_is_long.set()
+    return ctx.policy.durability.syncs_finish and ctx.data.notices_loss and journal.size < TOO_LONG
+
+
+async def replay(ctx: Context) -> None:
+    """Write everything in the journal to its data, which is not synced. For a start, before anything is served.
+
+    Cancel-safe. Raises `InsufficientStorage`, `OSError`, `StoreError`.
+    """
+    if (journal := ctx.info.journal) is not None and journal.size:
+        await _write(ctx, journal, makes=True)
+        ctx.journal_is_long.set()
+
+
+async def settle(ctx: Context) -> None:
+    """Sync the data of everything that is in the journal at the time of the call, and forget it there.
+
+    Raises `OSError`, `StoreError`: the journal has it all. Cancelling does not stop the sync.
+    """
+    if (journal := ctx.info.journal) is not None and journal.size:
+        async with ctx.settling:
+            await _settle(ctx, journal)
+
+
+async def _settle(ctx: Context, journal: Journal) -> None:
+    # Before what is asked for now is counted, its bytes were written.
+    end = await journal.end()
+    failures = ctx.doubts.failures
+    if ctx.doubts.journaled:
+        ctx.doubts.journaled = False
+        try:
+            await _write(ctx, journal, makes=False)
+        except BaseException:
+            ctx.doubts.journaled = True
+            raise
+    await sync(ctx)
+    if not ctx.doubts.journaled and ctx.doubts.failures == failures:
+        await journal.forget(end)
+
+
+async def _write(ctx: Context, journal: Journal, *, makes: bool) -> None:
+    number = 0
+    while entries := await journal.entries(after=number, limit=BATCH):
+        number = entries[-1].number
+        for entry in entries:
+            try:
+                await _write_one(ctx, entry, makes=makes)
+            except DataLost as error:
+                # Of one that is being removed, or that somebody has put something else in the place of.
+                log.error(  # noqa: TRY400 - where it was noticed says nothing
+                    "writing the journal to the data failed: %s",
+                    error,
+                    extra={"action": "data_lost", "upload_id": short(entry.upload.id)},
+                )
+
+
+async def _write_one(ctx: Context, entry: JournalEntry, *, makes: bool) -> None:
+    upload = entry.upload
+    data = await ctx.data.write_to(upload.key, holds=None if makes else 0)
+    try:
+        await data.write(entry.offset, [entry.data])
+        if upload.is_finished and entry.offset + len(entry.data) == upload.offset:
+            # It was cut to its length, which a power cut may have undone.
+            await data.seal(upload.offset, durable=False)
+    finally:
+        await data.close()
+
+
+class Settler:
+    """Settles the journal when it has become long, for as long as it runs. Owned by the engine."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    async def run(self) -> None:
+        """Go on until cancelled. What fails is logged and tried again."""
+        while True:
+            await self._ctx.journal_is_long.wait()
+            self._ctx.journal_is_long.clear()
+            try:
+                await settle(self._ctx)
+            except (StoreError, OSError):
+                log.exception("syncing failed; trying again later", extra={"action": "settle_failed"})
+                self._ctx.journal_is_long.set()
+                await asyncio.sleep(PAUSE)
