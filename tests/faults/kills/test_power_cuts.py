@@ -73,7 +73,8 @@ async def _cuts(it: Batch, its: Disk, count: int, figures: Figures) -> None:
     for number in range(count):
         # A clean boot takes nothing back at any level.
         cut, level = level, LEVELS[number % 3]
-        life = await it.begin(figures, environ={BOOT_ID_VARIABLE: f"boot {boot}"}, durability=level)
+        environ = {BOOT_ID_VARIABLE: f"boot {boot}"}
+        life = await it.begin(figures, environ=environ, durability=level, **_settings(it))
         await it.inspection.everything(cut)
         await _work(it, its)
         await _cut(it, its, life)
@@ -83,6 +84,14 @@ async def _cuts(it: Batch, its: Disk, count: int, figures: Figures) -> None:
     await it.inspection.everything(level)
     await it.inspection.jobs_ran()
     assert await life.end() == 0
+
+
+def _settings(it: Batch) -> dict[str, str]:
+    """Return what this life is set to: short bodies are in a journal that stays, or is settled all the time, or not."""
+    return {
+        "journal_up_to": it.chance.choice(["64KiB", "64KiB", "none"]),
+        "sweep_interval": it.chance.choice(["50ms", "1m", "1m"]),
+    }
 
 
 async def _work(it: Batch, its: Disk) -> None:
