@@ -393,3 +393,40 @@ async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.
     await data.close()
     await store.remove("aa-1", durable=True)
     assert synced == ["aa", "uploads", "aa", "aa", "aa"]
+
+
+async def test_name_of_data_that_may_not_last(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first sync of data that somebody else has a copy of, and only that one, brings its name along (I1)."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def watch(fd: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        real(fd)
+
+    await store.create("aa-1", [b"abcd"], durable=False)
+    monkeypatch.setattr(posix.os, "fsync", watch)
+    for lasts, names in ((True, []), (False, ["aa", "uploads"])):
+        data = await store.write_to("aa-1", holds=4, lasts=lasts)
+        await data.write(4, [b"efgh"])
+        await data.sync()
+        await data.sync()
+        await data.close()
+        assert synced == names
+
+
+@pytest.mark.parametrize(
+    ("release", "notices"),
+    [("6.18.44-fc", True), ("5.8.0", True), ("5.7.19", False), ("4.19.0-26-amd64", False), ("10", False)],
+)
+def test_systems_that_notice_loss(release: str, notices: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Linux before 5.8 did not tell `syncfs` of pages that it could not write, so nothing relies on that there (I9)."""
+    system = os.uname_result(("Linux", "host", release, "#1", "x86_64"))
+    monkeypatch.setattr(file_module.os, "uname", lambda: system)
+    assert FileDataStore(tmp_path).notices_loss is notices
+
+
+def test_other_systems(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Of other systems nobody knows (I9)."""
+    monkeypatch.setattr(file_module.sys, "platform", "freebsd")
+    assert not FileDataStore(tmp_path).notices_loss

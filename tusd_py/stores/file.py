@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -214,7 +215,7 @@ class FileDataStore(DataStore):
     def notices_loss(self) -> bool:
         """Whether Linux tells `syncfs` of what it could not write: from 5.8 on."""
         release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-        return release is not None and (int(release[1]), int(release[2])) >= (5, 8)
+        return sys.platform == "linux" and release is not None and (int(release[1]), int(release[2])) >= (5, 8)
 
     async def open(self) -> None:
         """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
