@@ -11,6 +11,7 @@ from tests.engine.rooms import House, house
 from tests.engine.test_order import Heeding
 from tests.support.waiting import until
 from tusd_py.engine import journal
+from tusd_py.engine.replay import replay
 from tusd_py.errors import StoreError
 from tusd_py.models.hook import HookEvent, HookReply, Moment
 from tusd_py.models.limits import Durability
@@ -167,6 +168,7 @@ async def test_failed_sync() -> None:
         rooms.diary.at("sync_all", IO_ERROR)
         with pytest.raises(OSError, match="Input/output"):
             await journal.settle(rooms.engine._ctx)
+        assert rooms.diary.take()[-1] == "write 0+4"
         assert kept(rooms) == [(0, b"abcd")]
         assert rooms.row(upload_id).offset == 4
         rooms.data.content(upload_id).data[:] = bytes(4)
@@ -180,8 +182,9 @@ async def test_writing_again_that_fails() -> None:
     """As long as what may be lost cannot be written again, no sync is believed. (I9)"""
     async with house(journal_up_to=UP_TO) as rooms:
         await begun(rooms)
-        for step in ("sync_all", "write"):
-            rooms.diary.at(step, IO_ERROR)
+        rooms.diary.at("sync_all", IO_ERROR)
+        for _ in range(2):
+            rooms.diary.at("write", IO_ERROR)
             with pytest.raises(OSError, match="Input/output"):
                 await journal.settle(rooms.engine._ctx)
         rooms.diary.take()
@@ -190,16 +193,29 @@ async def test_writing_again_that_fails() -> None:
 
 
 async def test_sync_of_one_upload_that_fails() -> None:
-    """Also when another sync meets with lost pages, they may be those of what the journal has. (I9)"""
+    """What the journal has of it is written again at once, and everything else before the next sync of all. (I9)"""
     async with house(journal_up_to=UP_TO) as rooms:
-        upload_id = await begun(rooms)
-        rooms.diary.at("sync", IO_ERROR)
+        other, upload_id = await begun(rooms), await begun(rooms)
+
+        def lose() -> None:
+            for each in (other, upload_id):
+                rooms.data.content(each).data[:4] = bytes(4)
+            raise IO_ERROR
+
+        rooms.diary.at("sync", lose)
         with pytest.raises(StoreError):
             await rooms.append(upload_id, 4, b"efgh")
         assert rooms.row(upload_id).offset == 4
-        rooms.diary.take()
-        await journal.settle(rooms.engine._ctx)
-        assert rooms.diary.take() == ["end", "write 0+4", "sync_all", "forget"]
+        assert rooms.stored(upload_id)[:4] == b"abcd"
+        steps: list[str] = []
+
+        async def is_settled() -> bool:
+            steps.extend(rooms.diary.take())
+            return "forget" in steps
+
+        await until(is_settled)
+        assert steps[-5:] == ["end", "write 0+4", "write 0+4", "sync_all", "forget"]
+        assert rooms.stored(other) == b"abcd"
 
 
 async def test_such_a_sync_meanwhile() -> None:
@@ -219,7 +235,7 @@ async def test_start() -> None:
         short = await begun(rooms)
         rooms.data._contents.pop(gone)
         rooms.data.content(short).data[:] = b""
-        await journal.replay(rooms.engine._ctx)
+        await journal.begin(rooms.engine._ctx)
         assert rooms.stored(gone) == rooms.stored(short) == b"abcd"
         assert kept(rooms) == [(0, b"abcd"), (0, b"abcd")]
         assert rooms.engine._ctx.journal_is_long.is_set()
@@ -230,7 +246,7 @@ async def test_start_cuts_what_is_finished() -> None:
     async with house(journal_up_to=UP_TO) as rooms:
         upload_id = await begun(rooms, 4)
         rooms.data.content(upload_id).data[:] = b"xxxxyyyy"
-        await journal.replay(rooms.engine._ctx)
+        await journal.begin(rooms.engine._ctx)
         assert rooms.stored(upload_id) == b"abcd"
 
 
@@ -240,7 +256,7 @@ async def test_lost_data_keeps_nobody_from_starting() -> None:
         bad, good = await begun(rooms), await begun(rooms)
         rooms.data._contents.pop(bad)
         rooms.data.content(good).data[:] = b""
-        await journal._write(rooms.engine._ctx, rooms.info.kept, makes=False)
+        await replay(rooms.engine._ctx)
         assert rooms.stored(good) == b"abcd"
 
 

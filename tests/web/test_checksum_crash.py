@@ -59,8 +59,11 @@ async def test_hashing_blocks_nobody(client: Client, server: Target) -> None:
         assert status == b"HTTP/1.1 204 No Content"
         assert (await client.delete(url)).status == 204
 
-    # The bound belongs to the row.
-    assert await slowest_head(client, other, upload) < 0.1
+    # The bound belongs to the row; what blocks does so every time, and a machine that is busy does not.
+    for _ in range(3):
+        if (slowest := await slowest_head(client, other, upload)) < 0.1:
+            return
+    assert slowest < 0.1
 
 
 def send_all(url: str, piece: bytes, count: int, digest: str) -> bytes:

@@ -16,7 +16,7 @@ from tusd_py.cli.text import printable
 from tusd_py.datadir import DataDir, DataDirBusy, database_in, open_data_dir
 from tusd_py.engine.context import Context, Policy
 from tusd_py.engine.fsck import Check, Kind, Problem
-from tusd_py.engine.journal import replay
+from tusd_py.engine.replay import replay
 from tusd_py.engine.service import SystemClock
 from tusd_py.errors import StartupError, StoreError
 from tusd_py.lockers.memory import MemoryLocker
@@ -122,5 +122,5 @@ async def _open(settings: Settings, place: DataDir, health: Health, stack: Async
     )
     if repair:
         # As a start of the server does it; opening for writing has settled a boot.
-        await replay(ctx)
+        await replay(ctx, makes=True)
     return Check(ctx, info, FileInspector(place.uploads), repair=repair, restarted=health.restarted and not repair)

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.expire import BATCH, ORPHAN_AGE
-from tusd_py.engine.journal import BATCH as ENTRIES
+from tusd_py.engine.replay import BATCH as ENTRIES
 from tusd_py.errors import StoreError
 from tusd_py.models.job import Job, JobState
 from tusd_py.models.stored import Entry, Stored

@@ -16,10 +16,9 @@ import logging
 
 from tusd_py.abc import Journal
 from tusd_py.engine.context import Context
+from tusd_py.engine.replay import replay
 from tusd_py.engine.settle import sync
-from tusd_py.errors import DataLost, StoreError
-from tusd_py.models.journal import JournalEntry
-from tusd_py.models.upload import short
+from tusd_py.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,6 @@ LONG = 16 * 1024 * 1024
 """Size of a journal from which on its data is synced ..."""
 TOO_LONG = 4 * LONG
 """... and from which on bodies are synced instead: the disk does not keep up."""
-BATCH = 100
-"""Entries that are read at once."""
 PAUSE = 5.0
 """Seconds before another attempt when syncing failed."""
 
@@ -43,14 +40,10 @@ def keeps(ctx: Context, size: int | None) -> bool:
     return ctx.policy.durability.syncs_finish and ctx.data.notices_loss and journal.size < TOO_LONG
 
 
-async def replay(ctx: Context) -> None:
-    """Write everything in the journal to its data, which is not synced. For a start, before anything is served.
-
-    Cancel-safe. Raises `InsufficientStorage`, `OSError`, `StoreError`.
-    """
-    if (journal := ctx.info.journal) is not None and journal.size:
-        await _write(ctx, journal, makes=True)
-        ctx.journal_is_long.set()
+async def begin(ctx: Context) -> None:
+    """Write what an earlier life left in the journal to its data, before anything is served. Raises as `replay`."""
+    await replay(ctx, makes=True)
+    ctx.journal_is_long.set()
 
 
 async def settle(ctx: Context) -> None:
@@ -70,41 +63,13 @@ async def _settle(ctx: Context, journal: Journal) -> None:
     if ctx.doubts.journaled:
         ctx.doubts.journaled = False
         try:
-            await _write(ctx, journal, makes=False)
+            await replay(ctx)
         except BaseException:
             ctx.doubts.journaled = True
             raise
     await sync(ctx)
     if not ctx.doubts.journaled and ctx.doubts.failures == failures:
         await journal.forget(end)
-
-
-async def _write(ctx: Context, journal: Journal, *, makes: bool) -> None:
-    number = 0
-    while entries := await journal.entries(after=number, limit=BATCH):
-        number = entries[-1].number
-        for entry in entries:
-            try:
-                await _write_one(ctx, entry, makes=makes)
-            except DataLost as error:
-                # Of one that is being removed, or that somebody has put something else in the place of.
-                log.error(  # noqa: TRY400 - where it was noticed says nothing
-                    "writing the journal to the data failed: %s",
-                    error,
-                    extra={"action": "data_lost", "upload_id": short(entry.upload.id)},
-                )
-
-
-async def _write_one(ctx: Context, entry: JournalEntry, *, makes: bool) -> None:
-    upload = entry.upload
-    data = await ctx.data.write_to(upload.key, holds=None if makes else 0)
-    try:
-        await data.write(entry.offset, [entry.data])
-        if upload.is_finished and entry.offset + len(entry.data) == upload.offset:
-            # It was cut to its length, which a power cut may have undone.
-            await data.seal(upload.offset, durable=False)
-    finally:
-        await data.close()
 
 
 class Settler:

@@ -95,7 +95,7 @@ class Engine:
             # First, because it looks for data that is not there any more; the data store would make its place anew.
             await ctx.info.open()
             await ctx.data.open()
-            await journal.replay(ctx)
+            await journal.begin(ctx)
             done = await expire.recover(ctx)
             await finishing.remember(ctx)
             if ctx.policy.durability.syncs_progress:

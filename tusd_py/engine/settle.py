@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from tusd_py.engine.context import Context
+from tusd_py.engine.replay import replay
 from tusd_py.models.upload import Progress, UploadInfo
 
 BATCH = 10_000
@@ -49,12 +50,13 @@ async def settle(ctx: Context) -> int:
 async def take_back(ctx: Context, upload: UploadInfo) -> UploadInfo:
     """Let the offset of an upload fall to what was synced, after its own sync failed; return it as it is then.
 
-    Its lock is held. While this fails, with `StoreError`, nothing is added to the upload.
+    Its lock is held. While this fails, with `StoreError` or `OSError`, nothing is added to the upload.
     """
     # The row may know of a later sync meanwhile, which says nothing about what was lost before it.
     synced = min(upload.synced_offset, ctx.doubts.uploads.get(upload.id, upload.synced_offset))
-    ctx.doubts.journaled = True
     ctx.doubts.uploads[upload.id] = synced
+    ctx.doubts.journaled = True
+    ctx.journal_is_long.set()
     if upload.offset > synced:
         ctx.doubts.taken_back += 1
         step = Progress(
@@ -68,6 +70,8 @@ async def take_back(ctx: Context, upload: UploadInfo) -> UploadInfo:
         )
         await ctx.info.advance(step, durable=True)
         upload = step.applied_to(upload)
+    # What was acknowledged and never synced, because the journal has it, may be lost like the rest.
+    await replay(ctx, only=upload.id)
     del ctx.doubts.uploads[upload.id]
     return upload
 
@@ -92,6 +96,7 @@ async def _sync_everything(ctx: Context) -> None:
         ctx.doubts.everything = True
         ctx.doubts.journaled = True
         await _fall_back(ctx)
+        await replay(ctx)
         raise
 
 

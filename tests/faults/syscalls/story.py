@@ -27,6 +27,8 @@ SETTINGS: dict[str, Any] = {
 """Of the server that hears it: several commits in one body, nothing that depends on the time."""
 ASKED: dict[str, Any] = {"agrees": "yes", "tells_ends": True}
 """Of one that asks a hook before it finishes an upload, and has a job for every upload that was removed."""
+SYNCED: dict[str, Any] = {"journal_up_to": "none"}
+"""Of one that syncs short bodies, too."""
 PATIENCE = 5.0
 """Seconds in which an upload that is finishing gets there."""
 

@@ -16,10 +16,11 @@ import pytest
 from tests.faults.figures import Figures
 from tests.faults.lives import Lives, lives
 from tests.faults.syscalls.injection import Point, has_strace, points
-from tests.faults.syscalls.story import ASKED
+from tests.faults.syscalls.story import ASKED, SYNCED
 from tests.faults.syscalls.sweep import Strike, record, strike
 
 AT_ONCE = 2
+OPTIONS = {"plain": {}, "with hooks": ASKED, "without a journal": SYNCED}
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ async def them(tmp_path: Path, not_run: Callable[[str, str], NoReturn]) -> Async
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("options", [{}, ASKED], ids=["plain", "with hooks"])
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 async def test_every_call_fails_once(
     options: Mapping[str, Any],
     them: Lives,
@@ -44,7 +45,7 @@ async def test_every_call_fails_once(
 ) -> None:
     """Whichever call fails, however: what was acknowledged is there, the rest can be repeated (I1, I5, I8, I9, I14)."""
     every = points(await record(them, tmp_path / "recorded", options))
-    count = -(-volume_of("T4") // (2 * len(seeds)))
+    count = -(-volume_of("T4") // (len(OPTIONS) * len(seeds)))
     chosen = list(dict.fromkeys(point for seed in seeds for point in choose(every, count, random.Random(seed))))
     if only := os.environ.get("POINT"):
         chosen = [Point.parse(only)]
