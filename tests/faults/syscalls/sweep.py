@@ -185,7 +185,7 @@ async def _second_life(it: Strike, them: Lives) -> None:
 
 def _wanted(it: Strike) -> set[tuple[str, str]]:
     """Return the jobs that must have been done in the end."""
-    ended = it.teller.ended if it.options else []
+    ended = it.teller.ended if it.options.get("tells_ends") else []
     return {(upload, NOTE) for upload in it.teller.owed} | {(upload, ENDED) for upload in ended}
 
 
