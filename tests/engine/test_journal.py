@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from typing import Any
 
@@ -11,8 +12,9 @@ from tests.engine.rooms import House, house
 from tests.engine.test_order import Heeding
 from tests.support.waiting import until
 from tusd_py.engine import journal
+from tusd_py.engine.expire import Sweeper
 from tusd_py.engine.replay import replay
-from tusd_py.errors import StoreError
+from tusd_py.errors import InsufficientStorage, StoreError
 from tusd_py.models.hook import HookEvent, HookReply, Moment
 from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadState
@@ -293,6 +295,29 @@ async def test_long_journal() -> None:
         rooms.info.kept.more = journal.TOO_LONG
         await rooms.append(upload_id, 4, b"efgh", size=4)
         assert "sync" in rooms.diary.take()
+
+
+async def test_sweeping_does_not_depend_on_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the journal cannot be settled, on a full disk, say, expired uploads go all the same. (I8)"""
+    async with house(journal_up_to=UP_TO) as rooms:
+        upload_id = await begun(rooms)
+        tried = asyncio.Event()
+
+        async def fail() -> int:
+            tried.set()
+            raise InsufficientStorage
+
+        monkeypatch.setattr(rooms.info.kept, "end", fail)
+        rooms.clock.advance(8 * 86400)
+        sweeping = asyncio.create_task(Sweeper(rooms.engine._ctx, 0.001).run())
+
+        async def is_gone() -> bool:
+            return upload_id not in rooms.info._uploads
+
+        await until(is_gone)
+        await asyncio.wait_for(tried.wait(), 10)
+        sweeping.cancel()
+        await asyncio.wait([sweeping])
 
 
 async def test_end_of_the_server() -> None:

@@ -372,8 +372,9 @@ async def test_closed_behind_the_last_bytes(store: FileDataStore, sync: bool) ->
     await reader.close()
 
 
-async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A durable creation syncs the shard, and the root until the shard's own name is safe (I1)."""
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the directories that are synced from now on."""
     synced: list[str] = []
     real = os.fsync
 
@@ -382,6 +383,11 @@ async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.
         real(fd)
 
     monkeypatch.setattr(posix.os, "fsync", watch)
+    return synced
+
+
+async def test_names_are_made_durable(store: FileDataStore, synced: list[str]) -> None:
+    """A durable creation syncs the shard, and the root until the shard's own name is safe (I1)."""
     await store.create("aa-1", durable=False)
     assert synced == []
     await store.create("aa-2", durable=True)
@@ -395,17 +401,9 @@ async def test_names_are_made_durable(store: FileDataStore, monkeypatch: pytest.
     assert synced == ["aa", "uploads", "aa", "aa", "aa"]
 
 
-async def test_name_of_data_that_may_not_last(store: FileDataStore, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_name_of_data_that_may_not_last(store: FileDataStore, synced: list[str]) -> None:
     """The first sync of data that somebody else has a copy of, and only that one, brings its name along (I1)."""
-    synced: list[str] = []
-    real = os.fsync
-
-    def watch(fd: int) -> None:
-        synced.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
-        real(fd)
-
     await store.create("aa-1", [b"abcd"], durable=False)
-    monkeypatch.setattr(posix.os, "fsync", watch)
     for lasts, names in ((True, []), (False, ["aa", "uploads"])):
         data = await store.write_to("aa-1", holds=4, lasts=lasts)
         await data.write(4, [b"efgh"])
