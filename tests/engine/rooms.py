@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from tusd_py.lockers.memory import MemoryLocker
 from tusd_py.models.job import Job
 from tusd_py.models.journal import JournalEntry
 from tusd_py.models.limits import Durability, Limits
-from tusd_py.models.upload import Progress, UploadInfo
+from tusd_py.models.upload import Progress, UploadInfo, UploadState
 from tusd_py.protocol.intents import Append, Create
 from tusd_py.stores.memory import MemoryData, MemoryDataStore, MemoryInfoStore
 from tusd_py.testing.fakes import FakeClock
@@ -58,7 +58,7 @@ def _mark(durable: bool) -> str:
 
 
 def _keeps(kept: bytes) -> list[str]:
-    return [f"keeps {kept.decode()}"] if kept else []
+    return [f"keeps {kept.decode(errors='backslashreplace')}"] if kept else []
 
 
 class RecordingData(MemoryData):
@@ -142,6 +142,14 @@ class MemoryJournal(Journal):
             self._last += 1
             self.kept[self._last] = upload_id, end - len(data), data
 
+    def cut(self, upload_id: str, offset: int) -> None:
+        """Forget what is of an upload and ends behind an offset."""
+        self.kept = {
+            number: (owner, start, data)
+            for number, (owner, start, data) in self.kept.items()
+            if owner != upload_id or start + len(data) <= offset
+        }
+
     def holds(self, upload_id: str) -> bool:
         return any(upload_id == owner for owner, _, _ in self.kept.values())
 
@@ -153,12 +161,12 @@ class MemoryJournal(Journal):
         return [
             JournalEntry(number=number, upload=self._store._uploads[upload_id], offset=offset, data=data)
             for number, (upload_id, offset, data) in self.kept.items()
-            if number > after
+            if number > after and self._store._uploads[upload_id].state is not UploadState.DELETING
         ][:limit]
 
-    async def forget(self, upto: int) -> None:
+    async def forget(self, upto: int, *, but: Collection[str] = ()) -> None:
         self._store.diary.note("forget")
-        self.kept = {number: entry for number, entry in self.kept.items() if number > upto}
+        self.kept = {number: entry for number, entry in self.kept.items() if number > upto or entry[0] in but}
 
 
 class RecordingInfoStore(MemoryInfoStore):
@@ -179,6 +187,7 @@ class RecordingInfoStore(MemoryInfoStore):
     async def advance(self, progress: Progress, *, durable: bool, kept: bytes = b"") -> None:
         self.diary.note("advance", f"{progress.offset} synced {progress.synced_offset}", _mark(durable), *_keeps(kept))
         await super().advance(progress, durable=durable)
+        self.kept.cut(progress.upload_id, progress.offset)
         self.kept.keep(progress.upload_id, progress.offset, kept)
 
     async def finish(self, progress: Progress, *, durable: bool, jobs: Sequence[Job] = (), kept: bytes = b"") -> None:
@@ -201,6 +210,7 @@ class RecordingInfoStore(MemoryInfoStore):
     async def delete(self, upload_id: str) -> None:
         self.diary.note("delete")
         await super().delete(upload_id)
+        self.kept.cut(upload_id, -1)
 
 
 class ScriptedBody(Body):

@@ -28,6 +28,7 @@ def test_defaults() -> None:
         "checkpoint_bytes": 16 * 2**20,
         "checkpoint_interval": 2.0,
         "journal_up_to": 64 * 2**10,
+        "journal_size": 16 * 2**20,
         "data_plane_from": 768 * 2**10,
         "direct_from": 96 * 2**10,
         "max_size": None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 
 from tusd_py.models.journal import JournalEntry
 
@@ -33,5 +34,5 @@ class Journal(ABC):
         """Return entries in the order of their numbers, beginning behind `after`. None of an upload on its way out."""
 
     @abstractmethod
-    async def forget(self, upto: int) -> None:
-        """Remove the entries up to a number: what they have survives a power cut elsewhere, or is of no use."""
+    async def forget(self, upto: int, *, but: Collection[str] = ()) -> None:
+        """Remove the entries up to a number, which survive a power cut elsewhere; not those of the uploads `but`."""

@@ -89,6 +89,7 @@ class Tus:
             policy=Policy(
                 durability=settings.durability,
                 journal_up_to=settings.journal_up_to or 0,
+                journal_size=settings.journal_size,
                 checkpoint_bytes=settings.checkpoint_bytes,
                 checkpoint_interval=settings.checkpoint_interval,
                 progress_interval=settings.progress_hooks_interval,

@@ -122,5 +122,5 @@ async def _open(settings: Settings, place: DataDir, health: Health, stack: Async
     )
     if repair:
         # As a start of the server does it; opening for writing has settled a boot.
-        await replay(ctx, makes=True)
+        await replay(ctx)
     return Check(ctx, info, FileInspector(place.uploads), repair=repair, restarted=health.restarted and not repair)

@@ -8,10 +8,11 @@ from tusd_py.abc import Body
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.finishing import finish_later
-from tusd_py.engine.journal import keeps
+from tusd_py.engine.journal import admit
 from tusd_py.engine.locking import Writing
 from tusd_py.engine.moments import Caller, owed
 from tusd_py.engine.receive import receive
+from tusd_py.engine.replay import check_written
 from tusd_py.engine.settle import take_back
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import ChecksumMismatch, DataLost, InsufficientStorage, StoreError, TusError, UploadStopped
@@ -56,20 +57,21 @@ async def extend(
     limits: Limits,
     *,
     caller: Caller,
-    kept: tuple[type[TusError], ...] = (TusError,),
+    leaves_bytes: tuple[type[TusError], ...] = (TusError,),
 ) -> UploadInfo:
-    """Read a body into a visible upload whose lock is held. As `append`; `kept` are the ends that leave bytes."""
+    """Read a body into a visible upload whose lock is held. As `append`, but only such ends leave bytes."""
     if upload.id in ctx.doubts.uploads:
         upload = await take_back(ctx, upload)
+    await check_written(ctx, upload.id)
     plan = rules.plan_append(upload, intent, limits)
     if plan.length is not None and upload.length is None and rules.has_usage_limits(limits):
         # A length that was deferred is announced only now.
         rules.check_usage(await ctx.info.usage(), limits, uploads=0, announced=plan.length)
-    writer = Writer(ctx, upload, limits, caller, keeps=keeps(ctx, intent.body_length))
+    writer = Writer(ctx, upload, limits, caller, keeps=admit(ctx, intent.body_length))
     try:
         ended = await _take(writer, plan, intent, body)
         # Of one that was stopped nothing is kept, and it must not be finished on the way.
-        if isinstance(ended, UploadStopped) or (ended is not None and not isinstance(ended, kept)):
+        if isinstance(ended, UploadStopped) or (ended is not None and not isinstance(ended, leaves_bytes)):
             raise ended
         await _commit(writer, plan, intent, ended)
         if ended is not None:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import begin, remove
 from tusd_py.engine.moments import Caller, announcing
+from tusd_py.engine.replay import check_written
 from tusd_py.engine.writer import Writer
 from tusd_py.errors import DataLost, TusError, UploadNotFound
 from tusd_py.models.hook import Moment
@@ -61,6 +62,7 @@ async def _copy(
     try:
         for part in parts:
             try:
+                await check_written(ctx, part.id)
                 await writer.copy(part, part.offset)
             except DataLost as error:
                 raise UploadNotFound("The data of a partial upload is gone") from error

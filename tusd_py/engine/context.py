@@ -20,6 +20,8 @@ class Policy:
     durability: Durability = Durability.PATCH
     journal_up_to: int = 64 * 1024
     """Longest body in bytes that is kept in the journal in place of being synced; 0 = none."""
+    journal_size: int = 16 * 1024 * 1024
+    """Size of the journal in bytes from which on it is emptied; from four times as much on nothing is added to it."""
     checkpoint_bytes: int = 16 * 1024 * 1024
     """Inside a long body the offset is committed after so many bytes ..."""
     checkpoint_interval: float = 2.0
@@ -48,6 +50,8 @@ class Doubts:
     """How often a single upload fell back."""
     journaled: bool = False
     """Set when a sync failed, until everything in the journal is written again: the data may have lost it."""
+    unwritten: set[str] = field(default_factory=set)
+    """Uploads of which the journal has bytes that cannot be written to their data: nobody else may have them."""
 
 
 class NoHooks(Hooks):
@@ -113,7 +117,9 @@ class Context:
     """The sync of everything that is going on."""
     journal_is_long: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when it is time to sync what the journal keeps."""
-    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    emptying: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while that is done."""
+    replaying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while entries of the journal are read and written: nobody may take them back meanwhile."""
     draining: bool = False
     """Set when the server is going down: no new body is read."""

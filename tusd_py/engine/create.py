@@ -207,7 +207,7 @@ async def _first_bytes(
         completion=intent.completion,
     )
     # What is removed again must not have been finished: its jobs would run (CWU-04).
-    return await extend(ctx, upload, first, body, limits, caller=caller, kept=_CUT)
+    return await extend(ctx, upload, first, body, limits, caller=caller, leaves_bytes=_CUT)
 
 
 def new_upload(ctx: Context, intent: Create, limits: Limits) -> UploadInfo:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tusd_py.abc import Buffer
 from tusd_py.engine.context import Context
-from tusd_py.engine.journal import keeps
+from tusd_py.engine.journal import admit
 from tusd_py.errors import InsufficientStorage, StoreError, UploadExists
 from tusd_py.models.hook import Moment
 from tusd_py.models.job import Job
@@ -28,7 +28,7 @@ async def begin(
         # Its file may be missing: lost, or half removed by somebody who would remove ours.
         raise UploadExists
     failures = ctx.doubts.failures
-    kept = b"".join(buffers) if durable and keeps(ctx, upload.offset) else b""
+    kept = b"".join(buffers) if durable and admit(ctx, upload.offset) else b""
     await ctx.data.create(upload.key, buffers, durable=durable and not kept)
     if ctx.doubts.everything or failures != ctx.doubts.failures:
         await ctx.data.remove(upload.key, durable=False)
@@ -59,9 +59,12 @@ async def remove(ctx: Context, upload: UploadInfo, jobs: Sequence[Job] = ()) -> 
     """
     if await ctx.info.mark_deleting(upload.id, durable=True, jobs=jobs):
         try:
+            async with ctx.replaying:
+                pass  # another upload may soon have its name, and nobody writes there what was of this one
             await ctx.data.remove(upload.key, durable=ctx.policy.durability.syncs_finish)
             await ctx.info.delete(upload.id)
             ctx.doubts.uploads.pop(upload.id, None)
+            ctx.doubts.unwritten.discard(upload.id)
         finally:
             if jobs:
                 ctx.jobs.wake()

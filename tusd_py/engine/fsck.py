@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from tusd_py.engine.context import Context
 from tusd_py.engine.existence import remove
 from tusd_py.engine.expire import BATCH, ORPHAN_AGE
-from tusd_py.engine.replay import BATCH as ENTRIES
+from tusd_py.engine.replay import AT_ONCE
 from tusd_py.errors import StoreError
 from tusd_py.models.job import Job, JobState
 from tusd_py.models.stored import Entry, Stored
@@ -106,7 +106,7 @@ class Check:
         ends: dict[str, tuple[int, int]] = {}
         number = 0
         while self._ctx.info.journal is not None and not self._repair:
-            entries = await self._ctx.info.journal.entries(after=number, limit=ENTRIES)
+            entries = await self._ctx.info.journal.entries(after=number, limit=AT_ONCE)
             if not entries:
                 break
             number = entries[-1].number

@@ -22,41 +22,40 @@ from tusd_py.errors import StoreError
 
 log = logging.getLogger(__name__)
 
-LONG = 16 * 1024 * 1024
-"""Size of a journal from which on its data is synced ..."""
-TOO_LONG = 4 * LONG
-"""... and from which on bodies are synced instead: the disk does not keep up."""
+TOO_LONG = 4
+"""Times `Policy.journal_size` from which on bodies are synced instead: the disk does not keep up."""
 PAUSE = 5.0
-"""Seconds before another attempt when syncing failed."""
+"""Seconds before another attempt when not everything could be synced and forgotten."""
 
 
-def keeps(ctx: Context, size: int | None) -> bool:
-    """Return whether a body of so many bytes (None = nobody knows) is to be kept; have a long journal settled."""
-    journal = ctx.info.journal
-    if journal is None or size is None or not 0 < size <= ctx.policy.journal_up_to:
+def admit(ctx: Context, size: int | None) -> bool:
+    """Return whether a body of so many bytes (None = nobody knows) is for the journal; have a long one emptied."""
+    journal, policy = ctx.info.journal, ctx.policy
+    if journal is None or size is None or not 0 < size <= policy.journal_up_to:
         return False
-    if journal.size >= LONG:
+    if journal.size >= policy.journal_size:
         ctx.journal_is_long.set()
-    return ctx.policy.durability.syncs_finish and ctx.data.notices_loss and journal.size < TOO_LONG
+    return policy.durability.syncs_finish and ctx.data.notices_loss and journal.size < TOO_LONG * policy.journal_size
 
 
 async def begin(ctx: Context) -> None:
     """Write what an earlier life left in the journal to its data, before anything is served. Raises as `replay`."""
-    await replay(ctx, makes=True)
+    await replay(ctx)
     ctx.journal_is_long.set()
 
 
-async def settle(ctx: Context) -> None:
+async def empty(ctx: Context) -> None:
     """Sync the data of everything that is in the journal at the time of the call, and forget it there.
 
-    Raises `OSError`, `StoreError`: the journal has it all. Cancelling does not stop the sync.
+    What cannot be written to its data stays. Raises `OSError`, `StoreError`: the journal has it all. Cancelling does
+    not stop the sync.
     """
     if (journal := ctx.info.journal) is not None and journal.size:
-        async with ctx.settling:
-            await _settle(ctx, journal)
+        async with ctx.emptying:
+            await _empty(ctx, journal)
 
 
-async def _settle(ctx: Context, journal: Journal) -> None:
+async def _empty(ctx: Context, journal: Journal) -> None:
     # Before what is asked for now is counted, its bytes were written.
     end = await journal.end()
     failures = ctx.doubts.failures
@@ -67,13 +66,15 @@ async def _settle(ctx: Context, journal: Journal) -> None:
         except BaseException:
             ctx.doubts.journaled = True
             raise
+    elif ctx.doubts.unwritten:
+        await replay(ctx, only=tuple(ctx.doubts.unwritten))
     await sync(ctx)
     if not ctx.doubts.journaled and ctx.doubts.failures == failures:
-        await journal.forget(end)
+        await journal.forget(end, but=ctx.doubts.unwritten)
 
 
-class Settler:
-    """Settles the journal when it has become long, for as long as it runs. Owned by the engine."""
+class Emptier:
+    """Empties the journal when it has become long, for as long as it runs. Owned by the engine."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
@@ -84,8 +85,11 @@ class Settler:
             await self._ctx.journal_is_long.wait()
             self._ctx.journal_is_long.clear()
             try:
-                await settle(self._ctx)
+                await empty(self._ctx)
             except (StoreError, OSError):
                 log.exception("syncing failed; trying again later", extra={"action": "settle_failed"})
                 self._ctx.journal_is_long.set()
+                await asyncio.sleep(PAUSE)
+            if self._ctx.doubts.unwritten:
+                # What has to stay may keep it long.
                 await asyncio.sleep(PAUSE)

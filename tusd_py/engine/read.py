@@ -7,6 +7,7 @@ import logging
 from tusd_py.abc import DataReader
 from tusd_py.engine.context import Context
 from tusd_py.engine.locking import conclude
+from tusd_py.engine.replay import check_written
 from tusd_py.errors import DataLost, UploadNotFound
 from tusd_py.models.job import Job
 from tusd_py.models.upload import UploadInfo, short
@@ -47,6 +48,7 @@ async def open_download(ctx: Context, upload_id: str) -> tuple[UploadInfo, DataR
     if not upload.is_finished:
         raise UploadNotFound
     try:
+        await check_written(ctx, upload_id)
         reader = await ctx.data.read_from(upload.key)
     except DataLost:
         # Lost, or removed since we looked.

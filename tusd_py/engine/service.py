@@ -74,7 +74,7 @@ class Engine:
         self._running: set[asyncio.Task[Any]] = set()
         self._sweeper: asyncio.Task[None] | None = None
         self._finisher: asyncio.Task[None] | None = None
-        self._settler: asyncio.Task[None] | None = None
+        self._emptier: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
 
     @property
@@ -112,7 +112,7 @@ class Engine:
         sweeper = expire.Sweeper(ctx, self._sweep_interval)
         self._sweeper = asyncio.create_task(sweeper.run(), name="tusd-py sweeper")
         self._finisher = asyncio.create_task(finishing.Finisher(ctx).run(), name="tusd-py finisher")
-        self._settler = asyncio.create_task(journal.Settler(ctx).run(), name="tusd-py journal")
+        self._emptier = asyncio.create_task(journal.Emptier(ctx).run(), name="tusd-py journal")
 
     def drain(self) -> None:
         """Stop reading bodies: running ones keep what arrived and answer 503, new ones are refused.
@@ -133,11 +133,11 @@ class Engine:
         is still syncing then, the data store stays open: its threads would wait for the disk.
         """
         self.drain()
-        for task in (self._sweeper, self._finisher, self._settler):
+        for task in (self._sweeper, self._finisher, self._emptier):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
-        self._sweeper = self._finisher = self._settler = None
+        self._sweeper = self._finisher = self._emptier = None
         if self._running:
             await asyncio.wait(set(self._running))
         synced = await self._settle()
@@ -162,7 +162,7 @@ class Engine:
         try:
             async with asyncio.timeout_at(until):
                 await settle.settle(self._ctx)
-                await journal.settle(self._ctx)
+                await journal.empty(self._ctx)
         except TimeoutError:
             log.warning(
                 "the disk is slow: leaving before everything is synced, a power cut may take back the rest",

@@ -71,7 +71,7 @@ async def take_back(ctx: Context, upload: UploadInfo) -> UploadInfo:
         await ctx.info.advance(step, durable=True)
         upload = step.applied_to(upload)
     # What was acknowledged and never synced, because the journal has it, may be lost like the rest.
-    await replay(ctx, only=upload.id)
+    await replay(ctx, only=(upload.id,))
     del ctx.doubts.uploads[upload.id]
     return upload
 
@@ -101,5 +101,6 @@ async def _sync_everything(ctx: Context) -> None:
 
 
 async def _fall_back(ctx: Context) -> None:
-    await ctx.info.fall_back()
+    async with ctx.replaying:
+        await ctx.info.fall_back()
     ctx.doubts.everything = False

@@ -74,6 +74,16 @@ class StorageSettings(ProcessingSettings, frozen=True, kw_only=True):
             "One sync for bytes and offset, not two or three; the bytes are written twice. `none` syncs each file.",
         ),
     ] = 64 * 1024
+    journal_size: Annotated[
+        int,
+        Doc(
+            Group.STORAGE,
+            kinds.size(),
+            "Sync the files of such bodies when there are so many bytes of them.",
+            "Seldom enough to be cheap, with little to write again at a start. From four times as much on each file is "
+            "synced: the disk does not keep up.",
+        ),
+    ] = 16 * 1024**2
     data_plane_from: Annotated[
         int | None,
         Doc(

@@ -86,6 +86,20 @@ class JournalTests:
         assert await kept(store) == []
         assert journal.size == 0
 
+    async def test_forgetting_all_but_some(self, store: InfoStore) -> None:
+        """What is of uploads that are named stays, and can be forgotten later."""
+        journal = journal_of(store)
+        for name in ("a", "b", "c"):
+            await store.insert(UploadInfo(id=name, offset=1), durable=True, kept=name.encode())
+        end = await journal.end()
+        await journal.forget(end, but=["b"])
+        assert await kept(store) == [("b", 0, b"b")]
+        assert [journal.holds(name) for name in "abc"] == [False, True, False]
+        assert journal.size > 0
+        await journal.forget(end)
+        assert await kept(store) == []
+        assert journal.size == 0
+
     async def test_many(self, store: InfoStore) -> None:
         """As many as there are can be forgotten at once."""
         for number in range(450):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
-from itertools import islice
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 from tusd_py.abc import Journal
@@ -12,6 +11,7 @@ from tusd_py.models.journal import JournalEntry
 from tusd_py.models.upload import UploadInfo
 from tusd_py.stores.sqlite.commits import Change
 from tusd_py.stores.sqlite.database import Database
+from tusd_py.stores.sqlite.jobs import as_json
 from tusd_py.stores.sqlite.queries import QUERIES
 
 COST = 2048
@@ -87,16 +87,19 @@ class SqliteJournal(Journal):
             JournalEntry(number=row[0], offset=row[1], data=row[2], upload=self._to_upload(row[3:])) for row in rows
         ]
 
-    async def forget(self, upto: int) -> None:
+    async def forget(self, upto: int, *, but: Collection[str] = ()) -> None:
         """Remove entries up to a number; see `tusd_py.abc.Journal.forget`. Raises `StoreError`: some may be left."""
-        while numbers := [number for number in islice(self._sizes, AT_ONCE) if number <= upto]:
-            last = numbers[-1]
+        but = frozenset(but)
+        numbers = [number for number, (owner, _) in self._sizes.items() if number <= upto and owner not in but]
+        for start in range(0, len(numbers), AT_ONCE):
+            some = numbers[start : start + AT_ONCE]
+            row = {"first": some[0], "last": some[-1], "but": as_json(but)}
 
-            def work(db: sqlite3.Connection, last: int = last) -> None:
-                db.execute(QUERIES["forget_journal"], {"upto": last})
+            def work(db: sqlite3.Connection, row: dict[str, object] = row) -> None:
+                db.execute(QUERIES["forget_journal"], row)
 
             await self._settle(Change("", durable=False, work=work))
-            for number in numbers:
+            for number in some:
                 upload_id, size = self._sizes.pop(number)
                 self._size -= size
                 self._numbers[upload_id].remove(number)

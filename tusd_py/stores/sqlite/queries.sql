@@ -115,7 +115,7 @@ where number = :number;
 
 -- name: forget_journal
 delete from journal
-where number <= :upto;
+where number between :first and :last and upload_id not in (select value from json_each(:but));
 
 -- name: cut_journal
 -- Runs behind what lets offsets fall: other bytes may come there, which are not in the journal.
