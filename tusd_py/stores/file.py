@@ -203,6 +203,7 @@ class FileDataStore(DataStore):
         self._count = threads
         self._threads: DiskThreads | None = None
         self._root: Root | None = None
+        self._notices_loss = _syncfs_notices_loss()
         self._newborn: Newborn
         self._planes: Planes | None = None
 
@@ -214,8 +215,7 @@ class FileDataStore(DataStore):
     @property
     def notices_loss(self) -> bool:
         """Whether Linux tells `syncfs` of what it could not write: from 5.8 on."""
-        release = re.match(r"(\d+)\.(\d+)", os.uname().release)
-        return sys.platform == "linux" and release is not None and (int(release[1]), int(release[2])) >= (5, 8)
+        return self._notices_loss
 
     async def open(self) -> None:
         """Open the root directory. Raises `StartupError` when it is a symbolic link or cannot be used."""
@@ -304,3 +304,8 @@ class FileDataStore(DataStore):
         if self._root is None or self._threads is None:
             raise RuntimeError("The data store is not open")
         return self._root, self._threads
+
+
+def _syncfs_notices_loss() -> bool:
+    release = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    return sys.platform == "linux" and release is not None and (int(release[1]), int(release[2])) >= (5, 8)
