@@ -1,7 +1,7 @@
 # Short verbs for people; .ci/run is what a machine runs.
 BIN = .venv/bin
 
-.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-growth bench-jobs bench-memory bench-micro bench-uploader chaos soak mutants check serve clean
+.PHONY: setup test lint format types contracts cov docs docs-html clients-table conformance-peers bench bench-quick bench-one-core bench-growth bench-jobs bench-memory bench-micro bench-uploader chaos soak mutants check serve clean
 
 setup:      ## make .venv with everything for development
 	python3 -m venv .venv
@@ -53,6 +53,11 @@ bench:      ## measure side by side with other servers and write the page about 
 
 bench-quick: ## the same with small sizes, for a first look; options in BENCH="--peer tusd=PATH"
 	$(BIN)/python -m benchmarks --quick $(BENCH)
+
+bench-one-core: ## small and middle-sized requests to servers that have one core each, and write the page
+	$(BIN)/python -m benchmarks --processors 1 $(BENCH) --json benchmarks/results/one-core.json \
+		--only chunks chunks-8 small-files tiny-chunks heads-1 heads-64 creations-1 creations-64 many-100
+	$(BIN)/python -m benchmarks --docs benchmarks/results/latest.json
 
 bench-growth: ## measure what many uploads cost; `make bench` puts it on the page
 	$(BIN)/python -m benchmarks.growth $(BENCH) --json benchmarks/results/growth.json

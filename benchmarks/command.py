@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ from benchmarks import options as opt
 from benchmarks import page, report
 from benchmarks.about import about
 from benchmarks.options import BUILD, Parser, tell
+from benchmarks.processors import on, shared_out
+from benchmarks.remounting import why_not
 from benchmarks.rounds import Stage, more_files, play
 from benchmarks.subjects import BEFORE, MAKERS, Choice, find
 from benchmarks.warmth import Warmth
@@ -37,11 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"{options.docs} is no file of results: {error}")
         return 0
     opt.check_json(parser, options.json)
+    if options.remount and (reason := why_not(options.place or BUILD)):
+        parser.error(f"--remount: {reason}")
     return opt.run(functools.partial(_measure, options), report.as_text, options.json)
 
 
 def _measure(options: argparse.Namespace) -> dict[str, Any]:
-    choice = Choice(options.peers_dir.resolve(), dict(options.peer), options.tusd_py)
+    choice = Choice(options.peers_dir.resolve(), dict(options.peer), options.tusd_py, options.remount)
     wanted = [each for each in WORKLOADS if each.name in (options.only or [each.name])]
     names = options.subjects or [name for name in (*MAKERS, *LIMITS) if options.tusd_py or name not in BEFORE]
     needed = [name for name in MAKERS if name in names and any(name in each.subjects for each in wanted)]
@@ -53,11 +58,15 @@ def _measure(options: argparse.Namespace) -> dict[str, Any]:
     workloads: list[dict[str, Any]] = []
     missing = {name: each.missing for name, each in subjects.items() if each.missing}
     results = {"quick": options.quick, "rounds": rounds, "missing": missing, "workloads": workloads}
-    with opt.room(options.place) as place, Warmth(place) as warmth:
-        results = {"about": about(place)} | results
+    servers, clients = shared_out(options.processors)
+    with opt.room(options.place) as place, Warmth(place) as warmth, on(clients):
+        where = about(place)
+        if options.processors is not None:
+            where["servers run on"] = f"{len(servers)} of these cores"
+        results = {"about": where} | results
         # A first look need not take all the memory.
         warm = (lambda: None) if options.quick else warmth.keep
-        stage = Stage(rounds, subjects, limits, place, tell, warm)
+        stage = Stage(rounds, subjects, limits, place, tell, warm, servers)
         for each in wanted:
             sizes = each.quick if options.quick else each.full
             if sizes is not None:
@@ -93,6 +102,8 @@ def _parser() -> Parser:
         help="another tusd-py to compare with: its python, or a work tree",
     )
     opt.add_place(parser)
+    add("--remount", action="store_true", help="as root: also tusd while every write to that file system is synced")
+    add("--processors", type=_processors, metavar="N", help="servers run on so many only, the client on the others")
     opt.add_json(parser)
     add("--docs", type=Path, metavar="FILE", help="measure nothing; write the page and its chart from such a file")
     add("--list", action="store_true", help="name workloads and subjects")
@@ -103,6 +114,13 @@ def _other(text: str) -> str:
     if not (Path(text) / "tusd_py").is_dir() and shutil.which(text) is None:
         raise argparse.ArgumentTypeError(f"{text!r} is neither a python nor a work tree")
     return text
+
+
+def _processors(text: str) -> int:
+    there = len(os.sched_getaffinity(0))
+    if not text.isdecimal() or not 1 <= int(text) <= there:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {there}")
+    return int(text)
 
 
 def _peer(text: str) -> tuple[str, str]:

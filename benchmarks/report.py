@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.rounds import Row
-from benchmarks.subjects import BEFORE, OURS, UVLOOP
+from benchmarks.subjects import BEFORE, OURS, SYNCED, UVLOOP
 from benchmarks.verdicts import NO, UNITS, YES, figures, ratio, verdict
-from benchmarks.workloads import Sizes, Workload
+from benchmarks.workloads import NONE, Sizes, Workload
 
 KIB, MIB = 2**10, 2**20
 BUSY = 0.9
@@ -151,7 +151,9 @@ def _ratios(workload: JSON) -> Iterator[str]:
     lines = []
     for subject in OURS:
         same_level = f"before {subject.rpartition(' ')[2]}"
-        foreign = (name for name in rows if name not in (*OURS, *BEFORE, UVLOOP))
+        # Who promises less is not compared with who syncs everything.
+        strangers = (*OURS, *BEFORE, UVLOOP, *([SYNCED] if subject == NONE else []))
+        foreign = (name for name in rows if name not in strangers)
         others = [*(name for name in rows if name == same_level or name.startswith(f"{subject} ")), *foreign]
         if subject in rows:
             lines += [line for other in others for line in _pair(workload, rows, subject, other)]

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Failed
+from benchmarks.processors import on
+from benchmarks.remounting import synced
 from benchmarks.site import Outcome, Site
 from benchmarks.subjects import Subject, serving
 from benchmarks.tus import Source
@@ -79,6 +81,8 @@ class Stage:
     """Called with a line for each figure."""
     warm: Callable[[], None] = lambda: None
     """Called before each turn, to see to the memory."""
+    processors: Collection[int] = frozenset(os.sched_getaffinity(0))
+    """Those that servers run on."""
 
 
 def play(workload: Workload, sizes: Sizes, stage: Stage) -> list[Row]:
@@ -98,7 +102,7 @@ def play(workload: Workload, sizes: Sizes, stage: Stage) -> list[Row]:
             for name, player in list(players.items()):
                 try:
                     outcome = player()
-                except Failed as failed:
+                except (Failed, NotRun) as failed:
                     rows[name].reason, rows[name].rounds = str(failed), []
                     del players[name]
                     stage.tell(f"{workload.name} {name}: {failed}")
@@ -124,7 +128,8 @@ class _Cast:
         subject = self.stage.subjects[row.subject]
         directory = self.stage.place / re.sub(r"\W", "-", f"{self.workload.name}-{row.subject}")
         try:
-            server = self.stack.enter_context(serving(subject, self.source, directory))
+            with on(self.stage.processors):
+                server = self.stack.enter_context(serving(subject, self.source, directory))
         except NotRun as reason:
             row.reason = f"missing: {reason}"
             return None
@@ -137,7 +142,8 @@ class _Cast:
             calm_down()
             self.stage.warm()
             try:
-                return self.workload.run(site, self.sizes)
+                with synced(self.stage.place) if site.server.subject.synced else contextlib.nullcontext():
+                    return self.workload.run(site, self.sizes)
             finally:
                 if self.sizes.space >= LITTLE:
                     with contextlib.suppress(Failed):

@@ -25,6 +25,7 @@ OURS = tuple(f"tusd-py {level}" for level in LEVELS)
 UVLOOP = "tusd-py patch on uvloop"
 BEFORE = tuple(f"before {level}" for level in LEVELS)
 PEERS = ("tusd", "rustus", "@tus/server", "tuspyserver")
+SYNCED = "tusd, every write synced"
 SPLICE, NGINX, NAIVE, EMPTY = "splice sink", "nginx", "naive aiohttp", "empty aiohttp"
 
 
@@ -38,6 +39,8 @@ class Choice:
     """Executables of peers."""
     before: str = ""
     """Another tusd-py to compare with: a Python that has it, or a directory with the repository."""
+    remounts: bool = False
+    """Whether the file system of the data may be mounted so that every write is synced."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Subject:
     """Extensions of a server that cannot be asked."""
     heads: bool = True
     """Whether HEAD shows how far an upload is."""
+    synced: bool = False
+    """Whether every write to the file system is synced while it works."""
 
 
 @dataclass
@@ -109,6 +114,14 @@ def _peer(name: str, choice: Choice) -> Subject:
     return Subject(name, peer)
 
 
+def _synced(choice: Choice) -> Subject:
+    if not choice.remounts:
+        return Subject(SYNCED, missing="--remount was not given")
+    tusd = _peer("tusd", choice)
+    assert tusd.peer is not None
+    return replace(tusd, name=SYNCED, peer=replace(tusd.peer, note="mount -o sync"), synced=True)
+
+
 def _aiohttp(name: str, script: str) -> Subject:
     command = [sys.executable, str(LIMITS / script), "{port}", "{data}"]
     return Subject(
@@ -139,6 +152,7 @@ MAKERS: dict[str, Callable[[Choice], Subject]] = {
     UVLOOP: functools.partial(_tusd_py, level="patch", on_uvloop=True),
     **{f"before {level}": functools.partial(_tusd_py, level=level, before=True) for level in LEVELS},
     **{name: functools.partial(_peer, name) for name in PEERS},
+    SYNCED: _synced,
     SPLICE: _splice,
     NGINX: lambda _: _nginx(),
     NAIVE: lambda _: _aiohttp(NAIVE, "naive_aiohttp.py"),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks import local_limits
 from benchmarks.client import Failed, Response, Script
 from benchmarks.site import Outcome, Site, shared
-from benchmarks.subjects import BEFORE, EMPTY, NAIVE, NGINX, OURS, PEERS, SPLICE, UVLOOP
+from benchmarks.subjects import BEFORE, EMPTY, NAIVE, NGINX, OURS, PEERS, SPLICE, SYNCED, UVLOOP
 from benchmarks.tus import Source, one, place_of
 
 KIB, MIB, GIB = 2**10, 2**20, 2**30
@@ -141,16 +141,18 @@ def creations(site: Site, sizes: Sizes) -> Outcome:
 
 SERVERS = (*OURS, *BEFORE, *PEERS)
 SMALL = (*OURS, UVLOOP, *BEFORE, *PEERS)
+DURABLE = Target(PATCH, SYNCED, 1)
+"""Beside the only way in which the reference server can promise what this level does."""
 MANY = (Target(NONE, "tusd", 2), Target(PATCH, "tusd", 2))
 
 WORKLOADS = (
     Workload(
         "one-big-body", "One upload in one PATCH.", whole, Sizes(GIB), Sizes(256 * MIB), "cpu",
-        (*SERVERS, NAIVE, NGINX, SPLICE), {"dd": local_limits.dd},
+        (*SERVERS, SYNCED, NAIVE, NGINX, SPLICE), {"dd": local_limits.dd},
         (
             Target(NONE, "tusd", 3), Target(NONE, "@tus/server", 4), Target(NONE, "tuspyserver", 3.5),
             Target(NONE, NAIVE, 2.5), Target(NONE, SPLICE, 0.9), Target(PATCH, "tusd", 2),
-            Target(PATCH, "dd", 0.9, "wall"),
+            Target(PATCH, "dd", 0.9, "wall"), replace(DURABLE, metric="wall"),
         ),
     ),
     Workload(
@@ -160,7 +162,8 @@ WORKLOADS = (
     ),
     Workload(
         "chunks", "One upload in PATCHes of 1 MiB on one connection.", chunks, Sizes(64 * MIB), Sizes(32 * MIB), "cpu",
-        (*SERVERS, NAIVE), targets=(Target(NONE, "tusd", 2), Target(NONE, "@tus/server", 5)),
+        (*SERVERS, SYNCED, NAIVE),
+        targets=(Target(NONE, "tusd", 2), Target(NONE, "@tus/server", 5), replace(DURABLE, metric="wall")),
     ),
     Workload(
         "chunks-8", "Eight uploads in PATCHes of 1 MiB, each on its own connection.", chunks,
@@ -169,11 +172,11 @@ WORKLOADS = (
     ),
     Workload(
         "small-files", "Small files by creation-with-upload; by POST and PATCH where the server lacks it.",
-        small_files, Sizes(10 * KIB, 10_000, 16), Sizes(10 * KIB, 1_000, 16), "rate", (*SMALL, EMPTY),
+        small_files, Sizes(10 * KIB, 10_000, 16), Sizes(10 * KIB, 1_000, 16), "rate", (*SMALL, SYNCED, EMPTY),
         targets=(
             *(Target(level, peer, ratio) for level in OURS for peer, ratio in
               (("tusd", 1), ("@tus/server", 2), ("tuspyserver", 3))),
-            Target(NONE, EMPTY, 0.6),
+            Target(NONE, EMPTY, 0.6), DURABLE,
         ),
         prefers=("creation-with-upload",),
     ),
@@ -189,7 +192,7 @@ WORKLOADS = (
     ),
     Workload(
         "tiny-chunks", "One upload in PATCHes of 1 KiB on one connection.", chunks, Sizes(2_000 * KIB, piece=KIB),
-        Sizes(500 * KIB, piece=KIB), "rate", (*SMALL, EMPTY),
+        Sizes(500 * KIB, piece=KIB), "rate", (*SMALL, SYNCED, EMPTY), targets=(DURABLE,),
     ),
     *(
         Workload(f"heads-{number}", f"HEAD, {number} at a time, each of an upload of its own.", heads,

@@ -1,0 +1,53 @@
+"""A file system on which every write is synced before it returns, for a while: what a server needs that never syncs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from conformance.peers import NotRun
+
+SBIN = "/usr/sbin:/sbin"
+
+
+def why_not(place: Path) -> str:
+    """Return why the file system of a place cannot be mounted in another way; nothing if it can."""
+    if os.geteuid() != 0:
+        return "only root can mount a file system in another way"
+    point = _mount_point(place)
+    if point == Path("/"):
+        return f"{place} is not on a file system of its own"
+    return ""
+
+
+@contextlib.contextmanager
+def synced(place: Path) -> Iterator[None]:
+    """Have every write to the file system of a place synced (`mount -o sync`) until the block ends.
+
+    Raises:
+        NotRun: That is not possible here.
+    """
+    point = _mount_point(place)
+    _remount(point, "sync")
+    try:
+        yield
+    finally:
+        _remount(point, "async")
+
+
+def _mount_point(place: Path) -> Path:
+    return next(path for path in (place.resolve(), *place.resolve().parents) if path.is_mount())
+
+
+def _remount(point: Path, how: str) -> None:
+    tool = shutil.which("mount") or shutil.which("mount", path=SBIN)
+    if tool is None:
+        raise NotRun("mount is not there")
+    try:
+        subprocess.run([tool, "-o", f"remount,{how}", str(point)], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise NotRun(f"mount -o remount,{how} {point} did not work") from error
