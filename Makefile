@@ -54,9 +54,9 @@ bench:      ## measure side by side with other servers and write the page about 
 bench-quick: ## the same with small sizes, for a first look; options in BENCH="--peer tusd=PATH"
 	$(BIN)/python -m benchmarks --quick $(BENCH)
 
-bench-one-core: ## small and middle-sized requests to servers that have one core each, and write the page
+bench-one-core: ## the same where each server has one core; as root BENCH="--remount --place DIR" has tusd that syncs
 	$(BIN)/python -m benchmarks --processors 1 $(BENCH) --json benchmarks/results/one-core.json \
-		--only chunks chunks-8 small-files tiny-chunks heads-1 heads-64 creations-1 creations-64 many-100
+		--only one-big-body chunks chunks-8 small-files many-100 tiny-chunks heads-1 heads-64 creations-1 creations-64
 	$(BIN)/python -m benchmarks --docs benchmarks/results/latest.json
 
 bench-growth: ## measure what many uploads cost; `make bench` puts it on the page

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import command, options
+from benchmarks import command, options, summary
 from benchmarks.rounds import Stage, play
 from benchmarks.subjects import EMPTY, NAIVE, Choice, find
 from benchmarks.workloads import KIB, WORKLOADS, Sizes
@@ -128,6 +128,30 @@ def test_page_has_more_blocks_where_there_are_results(results: dict[str, Any], t
     with pytest.raises(ValueError, match="has lost its mark"):
         command.page.write_page(results, tmp_path, tmp_path)
     assert begun == page.read_text()
+
+
+def test_readme_has_a_summary(results: dict[str, Any], tmp_path: Path) -> None:
+    """Of the results on one core: each ratio between its marks, and a dash where somebody is missing."""
+    page, readme, (begin, end) = tmp_path / "performance.md", tmp_path / "README.md", command.page.marks("one-core")
+    page.write_text(f"{command.page.BEGIN}\n{command.page.END}\n{begin}\n{end}\n")
+    readme.write_text(f"# Before\n{begin}\nold\n{end}\nAfter\n")
+    (tmp_path / "one-core.json").write_text(json.dumps(results))
+    command.page.write_page(results, tmp_path, tmp_path, readme)
+    text = readme.read_text()
+    assert text.startswith("# Before\n")
+    assert text.endswith("\nAfter\n")
+    assert "\nold\n" not in text
+    assert "| files of 10 KiB, 16 clients | \u2013 | \u2013 | \u2013 |" in text
+    assert "## small-files" in page.read_text()
+
+
+def test_summary() -> None:
+    """A ratio is of medians of wall time or rate, and more than one where ours is faster."""
+    took = {"tusd-py none": 2.0, "tusd-py patch": 3.0, "tusd": 4.0, "tusd, every write synced": 30.0}
+    rows = [{"subject": name, "rounds": [{"wall": wall, "operations": 10}]} for name, wall in took.items()]
+    run = {"workloads": [{"name": "chunks", "metric": metric, "rows": rows} for metric in ("cpu", "rate")]}
+    line = "| PATCHes of 1 MiB, one client | 2 | 10 | 1.3 |"
+    assert [line, line] == summary.as_text(run).splitlines()[2:]
 
 
 @pytest.mark.parametrize(
