@@ -94,6 +94,7 @@ async def test_old_jobs_are_forgotten(
         assert len(await office.jobs()) == 1202
         office.clock.advance(0.5)
         await office.settle(completed=1, available=1)
+        await until(holds(lambda: caplog.records))
     assert [record.message for record in caplog.records] == ["1200 jobs that ended long ago are forgotten"]
     assert caplog.records[0].action == "jobs_pruned"
 

@@ -191,7 +191,11 @@ def _check_finals(last: Band, events: Sequence[Event]) -> list[Violation]:
 
 
 def _left(last: Band, life: Life, place: Path) -> set[str]:
-    """Return what is left of uploads that were deleted, and what has data or a row only (I12)."""
+    """Return what is left of uploads that were deleted, and what has data or a row only (I12).
+
+    A creation without bytes makes no data. All uploads that somebody knows of are full by now, so that such a row is of
+    a creation whose answer never came.
+    """
     events, urls = _events(place), last.actors[0].urls
     deleted = {urls[e.upload].rpartition("/")[2] for e in events if e.op == "delete" and e.status == 204}
     held = [each.split() for each in holdings(Target(life.url, life.data_dir, "process"))]
@@ -200,7 +204,7 @@ def _left(last: Band, life: Life, place: Path) -> set[str]:
     strangers = rows - {url.rpartition("/")[2] for url in urls.values()}
     unknown = sum(e.op == "create" and e.status is None for e in events)
     assert len(strangers | (files - rows)) <= unknown
-    return (deleted & (files | rows)) | (rows - files)
+    return (deleted & (files | rows)) | (rows - strangers - files)
 
 
 def _events(place: Path) -> list[Event]:
