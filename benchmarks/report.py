@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.rounds import Row
-from benchmarks.subjects import BEFORE, OURS, SYNCED, UVLOOP
+from benchmarks.subjects import BEFORE, OURS, UVLOOP
 from benchmarks.verdicts import NO, UNITS, YES, figures, ratio, verdict
-from benchmarks.workloads import NONE, Sizes, Workload
+from benchmarks.workloads import DURABLE, NONE, Sizes, Workload
 
 KIB, MIB = 2**10, 2**20
 BUSY = 0.9
@@ -152,7 +152,7 @@ def _ratios(workload: JSON) -> Iterator[str]:
     for subject in OURS:
         same_level = f"before {subject.rpartition(' ')[2]}"
         # Who promises less is not compared with who syncs everything.
-        strangers = (*OURS, *BEFORE, UVLOOP, *([SYNCED] if subject == NONE else []))
+        strangers = (*OURS, *BEFORE, UVLOOP, *(DURABLE if subject == NONE else ()))
         foreign = (name for name in rows if name not in strangers)
         others = [*(name for name in rows if name == same_level or name.startswith(f"{subject} ")), *foreign]
         if subject in rows:

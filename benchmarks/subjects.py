@@ -25,7 +25,7 @@ OURS = tuple(f"tusd-py {level}" for level in LEVELS)
 UVLOOP = "tusd-py patch on uvloop"
 BEFORE = tuple(f"before {level}" for level in LEVELS)
 PEERS = ("tusd", "rustus", "@tus/server", "tuspyserver")
-SYNCED = "tusd, every write synced"
+SYNCED, FSYNCED = "tusd, every write synced", "rustus --force-fsync"
 SPLICE, NGINX, NAIVE, EMPTY = "splice sink", "nginx", "naive aiohttp", "empty aiohttp"
 
 
@@ -122,6 +122,13 @@ def _synced(choice: Choice) -> Subject:
     return replace(tusd, name=SYNCED, peer=replace(tusd.peer, note="mount -o sync"), synced=True)
 
 
+def _fsynced(choice: Choice) -> Subject:
+    rustus = _peer("rustus", choice)
+    assert rustus.peer is not None
+    peer = replace(rustus.peer, command=[*rustus.peer.command, "--force-fsync"], note="syncs bytes, but no names")
+    return replace(rustus, name=FSYNCED, peer=peer)
+
+
 def _aiohttp(name: str, script: str) -> Subject:
     command = [sys.executable, str(LIMITS / script), "{port}", "{data}"]
     return Subject(
@@ -153,6 +160,7 @@ MAKERS: dict[str, Callable[[Choice], Subject]] = {
     **{f"before {level}": functools.partial(_tusd_py, level=level, before=True) for level in LEVELS},
     **{name: functools.partial(_peer, name) for name in PEERS},
     SYNCED: _synced,
+    FSYNCED: _fsynced,
     SPLICE: _splice,
     NGINX: lambda _: _nginx(),
     NAIVE: lambda _: _aiohttp(NAIVE, "naive_aiohttp.py"),
