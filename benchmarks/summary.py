@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchmarks.report import NOTHING
-from benchmarks.subjects import SYNCED
+from benchmarks.subjects import FSYNCED, SYNCED
 from benchmarks.verdicts import figures, ratio
 from benchmarks.workloads import NONE, PATCH
 
@@ -21,12 +21,8 @@ ROWS = {
     "creations-64": "POST without body, 64 clients",
 }
 """Workloads, and what they are called here."""
-COLUMNS = (
-    (NONE, "tusd", "`--durability none` : tusd"),
-    (PATCH, SYNCED, "`--durability patch` : tusd, every write synced"),
-    (PATCH, "tusd", "`--durability patch` : tusd, which syncs nothing"),
-)
-"""Who is compared with whom; the second promises the same as the first, where it can be had."""
+COLUMNS = ((NONE, "tusd"), (NONE, "rustus"), (PATCH, SYNCED), (PATCH, FSYNCED), (PATCH, "tusd"))
+"""Who is compared with whom: those that promise alike, and at last one that promises less."""
 
 
 def as_text(results: Mapping[str, Any]) -> str:
@@ -35,12 +31,13 @@ def as_text(results: Mapping[str, Any]) -> str:
 
 
 def _lines(results: Mapping[str, Any]) -> Iterator[str]:
-    yield f"| times as fast | {' | '.join(title for _, _, title in COLUMNS)} |"
+    titles = (f"`{ours.removeprefix('tusd-py ')}` : {theirs}" for ours, theirs in COLUMNS)
+    yield f"| times as fast | {' | '.join(titles)} |"
     yield "|---|" + "---|" * len(COLUMNS)
     for each in results["workloads"]:
         if each["name"] in ROWS:
             rows = {row["subject"]: row["rounds"] for row in each["rows"] if row["rounds"]}
-            cells = (_times(each["metric"], rows, ours, theirs) for ours, theirs, _ in COLUMNS)
+            cells = (_times(each["metric"], rows, ours, theirs) for ours, theirs in COLUMNS)
             yield f"| {ROWS[each['name']]} | {' | '.join(cells)} |"
 
 
