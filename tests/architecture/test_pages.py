@@ -80,7 +80,7 @@ def test_readme_names_real_settings() -> None:
     """Flags, variables and keys in the README exist."""
     names = set(Settings.__struct_fields__)
     flags = {flag.replace("-", "_") for flag in re.findall(r"(?<![\w-])--([a-z][a-z-]+)", README)}
-    assert set() == flags - names - {"config", "group", "data_binary"}  # the last two are of pip and curl
+    assert set() == flags - names - {"config", "group", "data_binary", "force_fsync"}  # the others': pip, curl, rustus
     assert set() == {name.lower() for name in re.findall(r"TUSD_PY_([A-Z_]+)", README)} - names
 
 
