@@ -44,10 +44,20 @@ def _mount_point(place: Path) -> Path:
 
 
 def _remount(point: Path, how: str) -> None:
-    tool = shutil.which("mount") or shutil.which("mount", path=SBIN)
-    if tool is None:
-        raise NotRun("mount is not there")
+    run(tool("mount"), "-o", f"remount,{how}", str(point))
+
+
+def tool(name: str) -> str:
+    """Return where a program of the administrator is. Raises `NotRun`: nowhere."""
+    found = shutil.which(name) or shutil.which(name, path=SBIN)
+    if found is None:
+        raise NotRun(f"{name} is not there")
+    return found
+
+
+def run(*command: str) -> None:
+    """Run a program that must work. Raises `NotRun`: it did not."""
     try:
-        subprocess.run([tool, "-o", f"remount,{how}", str(point)], check=True, capture_output=True, text=True)
+        subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise NotRun(f"mount -o remount,{how} {point} did not work") from error
+        raise NotRun(f"{Path(command[0]).name} did not work") from error

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.remounting import run, tool
 from conformance.peers import NotRun
 
 SIZE = 8 * 2**30
 """Bytes of the file system; the file has holes, and takes what is written to it."""
 TOOLS = ("mkfs.ext4", "mount", "umount", "fsfreeze")
-SBIN = "/usr/sbin:/sbin"
 
 
 @contextlib.contextmanager
@@ -30,14 +29,14 @@ def disk(place: Path) -> Iterator[Path]:
     """
     if os.geteuid() != 0:
         raise NotRun("a disk can be held up by root only")
-    tools = {name: _tool(name) for name in TOOLS}
+    tools = {name: tool(name) for name in TOOLS}
     image, point = place / "disk.img", place / "disk"
     with image.open("wb") as file:
         file.truncate(SIZE)
     point.mkdir()
-    _run(tools["mkfs.ext4"], "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(image))
+    run(tools["mkfs.ext4"], "-q", "-F", "-E", "lazy_itable_init=1,lazy_journal_init=1", str(image))
     try:
-        _run(tools["mount"], "-o", "loop", str(image), str(point))
+        run(tools["mount"], "-o", "loop", str(image), str(point))
         try:
             yield point
         finally:
@@ -54,27 +53,13 @@ def freezing(point: Path) -> Iterator[None]:
     Raises:
         NotRun: That is not possible here.
     """
-    tool = _tool("fsfreeze")
+    freezer = tool("fsfreeze")
     # Its own session: what ends us, by a terminal too, must not end who thaws.
     with subprocess.Popen(
-        ["sh", "-c", 'read -r _; exec "$0" --unfreeze "$1"', tool, str(point)], stdin=subprocess.PIPE,
+        ["sh", "-c", 'read -r _; exec "$0" --unfreeze "$1"', freezer, str(point)], stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL, start_new_session=True,
     ) as thaw:  # fmt: skip
         # Leaving this block closes its stdin, which makes it thaw, and waits for it.
         if thaw.poll() is None:
-            _run(tool, "--freeze", str(point))
+            run(freezer, "--freeze", str(point))
         yield
-
-
-def _tool(name: str) -> str:
-    found = shutil.which(name) or shutil.which(name, path=SBIN)
-    if found is None:
-        raise NotRun(f"{name} is not there")
-    return found
-
-
-def _run(*command: str) -> None:
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        raise NotRun(f"{Path(command[0]).name} did not work") from error
