@@ -96,6 +96,7 @@ class Room:
         upload_id: str | None = None,
         holds: int = 0,
         pace: Pace | None = None,
+        last: bool = False,
     ) -> Moving:
         """Begin to move a body into an upload; a new one, unless it is told which."""
         self._made += 1
@@ -105,7 +106,7 @@ class Room:
         own, peer = connection(kind)
         own_twice = own.dup()
         data = await self.store.write_to(upload_id, holds=holds)
-        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout, pace))
+        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout, pace), last=last)
         assert isinstance(transfer, PlaneTransfer)
         self._stack.push_async_callback(self._end, data, transfer, own_twice, peer)
         return Moving(upload_id, data, transfer, own_twice, peer)

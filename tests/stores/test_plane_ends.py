@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, piece
+from tests.stores.moving import KINDS, MIB, Disk, Moving, Room, descriptors, piece
 from tests.support.waiting import until
 from tusd_py.errors import (
     ConnectionReset,
@@ -202,3 +202,17 @@ async def test_the_loop_is_gone(place: Room) -> None:
 
 async def _is(value: bool) -> bool:
     return value
+
+
+@pytest.mark.parametrize("complete", [True, False])
+async def test_last_one_closes_its_file(place: Room, complete: bool) -> None:
+    """What was opened for the last body is closed with its end, without another trip to a thread (I12)."""
+    moving = await place.begin(5, last=True)
+    await moving.send(b"five!" if complete else b"four")
+    await moving.stored(4)
+    if not complete:
+        assert [each for each in descriptors() if moving.upload_id in each]
+        moving.finish()
+    await moving.over()
+    assert moving.transfer.is_complete == complete
+    assert not [each for each in descriptors() if moving.upload_id in each]

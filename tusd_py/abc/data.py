@@ -34,10 +34,10 @@ class Data(ABC):
         Cancelling may leave any part of the buffers stored; nothing beyond the acknowledged offset is ever read.
         """
 
-    def transfer(self, offset: int, rest: Rest) -> Transfer:
+    def transfer(self, offset: int, rest: Rest, *, last: bool = False) -> Transfer:
         """Begin to move the rest of a body to an absolute offset. Only for stores that say `can_transfer`.
 
-        Other methods may be used meanwhile, `close` when the transfer is over.
+        Other methods may be used meanwhile, `close` when the transfer is over. `last` as in `write`.
         """
         raise NotImplementedError
 

@@ -43,7 +43,7 @@ async def _read(writer: Writer, plan: rules.AppendPlan, body: Body, digest: Dige
 
 async def _transfer(writer: Writer, plan: rules.AppendPlan, body: Body, rest: Rest, digest: Digest | None) -> None:
     """Let the store take the rest of a body from its socket, and keep up with it. Raises what ended it early."""
-    transfer = await writer.transfer(rest)
+    transfer = await writer.transfer(rest, last=digest is None)
     body.attach(transfer)
     try:
         while not transfer.is_over:

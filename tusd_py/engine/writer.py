@@ -97,10 +97,14 @@ class Writer:
         if sync:
             self._synced = self.position
 
-    async def transfer(self, rest: Rest) -> Transfer:
-        """Let the store move the rest of a body to `position`; the caller tells by `moved` how far it got."""
+    async def transfer(self, rest: Rest, *, last: bool) -> Transfer:
+        """Let the store move the rest of a body to `position`; the caller tells by `moved` how far it got.
+
+        Behind the `last` one nothing but the commit needs the data.
+        """
         self._kept = None
-        return (await self._open()).transfer(self.position, rest)
+        last = last and not self._ctx.policy.durability.syncs_progress
+        return (await self._open()).transfer(self.position, rest, last=last)
 
     def moved(self, position: int) -> None:
         """Go to where a transfer is by now."""

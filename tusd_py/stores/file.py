@@ -65,16 +65,16 @@ class FileData(Data):
             run = self._threads.run_short if size <= SHORT_WRITE and digest is None else self._threads.run
             await run(posix.write_buffers, self._descriptor, offset, buffers, digest, last)
             return
-        failed = await self._threads.run(self._write_and_sync, offset, buffers, digest, last)
+        failed = await self._threads.run(self._write_and_sync, offset, buffers, digest)
         if failed is not None:
             self._broken = failed
             raise posix.translated(failed) from failed
 
-    def transfer(self, offset: int, rest: Rest) -> Transfer:
+    def transfer(self, offset: int, rest: Rest, *, last: bool = False) -> Transfer:
         """Let the data plane move the rest of a body; see `tusd_py.abc.Data.transfer`."""
         self._check()
         assert self._planes is not None
-        return self._planes.begin(self._descriptor, offset, rest)
+        return self._planes.begin(self._descriptor, offset, rest, last=last)
 
     async def hash(self, start: int, end: int, digest: Digest) -> None:
         """Feed stored bytes to `digest`; see `tusd_py.abc.Data.hash`. They come from the page cache."""
@@ -136,17 +136,13 @@ class FileData(Data):
             # Nobody has to wait for this, but some file systems make whoever closes a file tidy up behind it.
             self._threads.later(os.close, fd)
 
-    def _write_and_sync(
-        self, offset: int, buffers: Sequence[Buffer], digest: Digest | None, last: bool
-    ) -> OSError | None:
+    def _write_and_sync(self, offset: int, buffers: Sequence[Buffer], digest: Digest | None) -> OSError | None:
         """Do so, on a thread; return what went wrong with the syncing, which is worse than not writing."""
         posix.write_buffers(self._descriptor, offset, buffers, digest)
         try:
             self._sync()
         except OSError as error:
             return error
-        if last:
-            self._descriptor.rest()
         return None
 
     def _sync(self) -> None:
@@ -154,6 +150,8 @@ class FileData(Data):
         if self._is_new:
             self._root.sync_name(self._key)
             self._is_new = False
+        # Most requests end here: closing it now saves a trip.
+        self._descriptor.rest()
 
     def _check(self) -> None:
         if self._broken is not None:

@@ -44,7 +44,7 @@ _F_SETPIPE_SZ = 1031
 class PlaneTransfer:
     """One body on its way. The loop's side is `tusd_py.abc.Transfer`; the rest belongs to the plane's thread."""
 
-    def __init__(self, plane: Plane, data: Descriptor, offset: int, rest: Rest) -> None:
+    def __init__(self, plane: Plane, data: Descriptor, offset: int, rest: Rest, *, last: bool) -> None:
         self.position = offset
         self.error: TusError | OSError | None = None
         self._plane = plane
@@ -55,6 +55,7 @@ class PlaneTransfer:
         # Of the thread from here on.
         self.data = data
         self.rest = rest
+        self.last = last
         self.remaining = rest.count
         self.socket = rest.socket
         self.file = -1
@@ -172,9 +173,12 @@ class Plane:
         """How many bodies it is moving, or about to."""
         return self._begun - self._ended
 
-    def begin(self, data: Descriptor, offset: int, rest: Rest) -> PlaneTransfer:
-        """Begin to move a body to `offset` of a file, whose handle must stay open until the transfer is over."""
-        transfer = PlaneTransfer(self, data, offset, rest)
+    def begin(self, data: Descriptor, offset: int, rest: Rest, *, last: bool = False) -> PlaneTransfer:
+        """Begin to move a body to `offset` of a file, whose handle must stay open until the transfer is over.
+
+        Behind the `last` one the file is closed, unless somebody uses it.
+        """
+        transfer = PlaneTransfer(self, data, offset, rest, last=last)
         self._begun += 1
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="tusd-py data plane", daemon=True)
@@ -361,6 +365,8 @@ class Plane:
         transfer.socket.close()
         if transfer.file >= 0:
             transfer.data.release()
+            if transfer.last:
+                transfer.data.rest()
         self._ended += 1
         transfer.end(error)
 

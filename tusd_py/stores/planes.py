@@ -40,9 +40,9 @@ class Planes:
             log.warning("bodies are received without the data plane: %s", error, extra={"action": "data_plane_off"})
             return None
 
-    def begin(self, data: Descriptor, offset: int, rest: Rest) -> PlaneTransfer:
+    def begin(self, data: Descriptor, offset: int, rest: Rest, *, last: bool = False) -> PlaneTransfer:
         """Begin to move a body, on the plane that has the fewest; see `Plane.begin`."""
-        return min(self._planes, key=lambda plane: plane.load).begin(data, offset, rest)
+        return min(self._planes, key=lambda plane: plane.load).begin(data, offset, rest, last=last)
 
     def close(self) -> None:
         """Close all of them; see `Plane.close`."""

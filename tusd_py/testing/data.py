@@ -61,7 +61,13 @@ async def all_names(store: DataStore, older_than: float) -> set[str]:
 
 @asynccontextmanager
 async def _transferring(
-    store: DataStore, count: int, *, offset: int = 0, buffers: Sequence[bytes] = (), timeout: float = 10
+    store: DataStore,
+    count: int,
+    *,
+    offset: int = 0,
+    buffers: Sequence[bytes] = (),
+    timeout: float = 10,
+    last: bool = False,
 ) -> AsyncIterator[tuple[Data, Transfer, socket.socket, socket.socket]]:
     """Begin a transfer into an upload; yield it, the client's end of its connection, and a second server's end.
 
@@ -77,7 +83,7 @@ async def _transferring(
         except DataLost:
             own.close()
             raise
-        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout))
+        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout), last=last)
         try:
             yield data, transfer, peer, after
         finally:
@@ -346,6 +352,21 @@ class DataStoreTests:
             await _over(transfer)
             assert (transfer.error, transfer.is_complete, transfer.position) == (None, True, 3)
         assert await content(store, ID) == b"all"
+
+    async def test_last_transfer(self, store: DataStore) -> None:
+        """Behind one that was to be the last, everything works all the same (3.1 PATCH, I12)."""
+        await store.create(ID, durable=False)
+        digest = hashlib.sha256()
+        async with _transferring(store, 4, buffers=(b"some",), last=True) as (data, transfer, peer, _):
+            peer.send(b"more")
+            await _over(transfer)
+            await data.hash(0, 8, digest)
+            await data.sync()
+            await data.write(8, [b", and more"])
+            await data.truncate(12)
+            await data.seal(12, durable=True)
+        assert digest.digest() == hashlib.sha256(b"somemore").digest()
+        assert await content(store, ID) == b"somemore, an"
 
     @pytest.mark.parametrize("ending", [ConnectionReset, ReadTimeout, UploadInterrupted])
     async def test_transfer_that_is_cut(self, store: DataStore, ending: type[Exception]) -> None:
