@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,8 @@ import pytest
 from tests.crash.test_kill import kill, moved
 from tests.support.client import Client
 from tests.support.servers import process
+from tests.support.waiting import until
+from tusd_py.errors import DataLost
 
 DATA = os.urandom(6000)
 INTERVAL = "200ms"
@@ -49,6 +53,41 @@ async def test_something_else_in_its_place(tmp_path: Path, session: aiohttp.Clie
         half = moved(server, half)
         assert (await client.patch(half, len(DATA), bytes(4000))).status == 204
         assert (await client.get(half)).body == DATA + bytes(4000)
+
+
+async def test_jobs_of_such_an_upload(tmp_path: Path, session: aiohttp.ClientSession) -> None:
+    """A job is not handed a file whose bytes are not all there: its attempts fail until they are. (I7, I14)"""
+    data_dir, copy = tmp_path / "data", tmp_path / "copy"
+
+    def does(script: str) -> Path:
+        config = tmp_path / "tusd-py.toml"
+        config.write_text(f"[jobs.copy]\ncommand = ['/bin/sh', '-c', '{script}', '{copy}']\n")
+        return config
+
+    def failed(why: str) -> Callable[[], Awaitable[bool]]:
+        async def has_failed() -> bool:
+            with closing(sqlite3.connect(f"file:{data_dir / 'uploads.sqlite3'}?mode=ro", uri=True)) as db:
+                return any(why in error for (error,) in db.execute("select error from jobs where state = 'retryable'"))
+
+        return has_failed
+
+    async def copied() -> bool:
+        return copy.exists() and copy.stat().st_size == len(DATA)
+
+    async with process(data_dir, config=does("exit 3")) as server:
+        done = await Client(session, server.url).upload(DATA)
+        await until(failed("3"))
+        path, link = server.data_path(done), tmp_path / "backup"
+        await kill(server)
+    path.write_bytes(bytes(len(DATA)))
+    os.link(path, link)
+    async with process(data_dir, config=does(f'cp "{path}" "$0"')):
+        await until(failed(DataLost().message))
+        assert not copy.exists()
+    link.unlink()
+    async with process(data_dir, config=does(f'cp "{path}" "$0"')):
+        await until(copied)
+    assert copy.read_bytes() == DATA
 
 
 @pytest.mark.parametrize("lose", [Path.unlink, partial(os.truncate, length=0)], ids=["file", "bytes"])

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -99,7 +100,7 @@ class Office:
         """How many of the next runs of `work` fail."""
         self.new_worker()
 
-    def new_worker(self, **options: float) -> None:
+    def new_worker(self, **options: Any) -> None:
         """Take another worker, as the next process does."""
         self.worker = Worker(jobs=self.store, info=self.store, registry=self.registry, clock=self.clock, **options)
 

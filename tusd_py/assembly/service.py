@@ -71,6 +71,7 @@ class Tus:
             clock=self._clock,
             concurrency=settings.job_concurrency,
             keep=settings.jobs_keep,
+            check=self._check_data,
         )
         self.engine = self._make_engine(shielded=shielded)
         for handler in handlers_of(settings, self._data.locate):
@@ -261,6 +262,9 @@ class Tus:
         if self._dir is not None:
             self._dir.close()
             self._dir = None
+
+    async def _check_data(self, upload_id: str) -> None:
+        await self.engine.check_written(upload_id)
 
     async def _stop_upload(self, upload_id: str, reply: HookReply) -> None:
         await self.engine.stop_upload(upload_id, reply)

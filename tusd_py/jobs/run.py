@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Awaitable, Callable
 
 from msgspec.structs import replace
 
@@ -25,17 +26,21 @@ INTERRUPTIONS = 10
 PROGRESS_INTERVAL = 1.0
 """Seconds between two times that progress is stored."""
 
+Check = Callable[[str], Awaitable[None]]
+"""Raises `DataLost` when the data of a finished upload, by its id, is not what its client sent."""
+
 
 class Run:
     """One attempt of one job."""
 
-    def __init__(self, job: Job, task: Task, *, jobs: JobStore, info: InfoStore, clock: Clock) -> None:
+    def __init__(self, job: Job, task: Task, *, jobs: JobStore, info: InfoStore, clock: Clock, check: Check) -> None:
         """Prepare an attempt of a job as it is stored."""
         self._job = job
         self._task = task
         self._jobs = jobs
         self._info = info
         self._clock = clock
+        self._check = check
         self._began_at = 0.0
         self._progress: float | None = None
         self._calling: asyncio.Task[object] | None = None
@@ -67,6 +72,8 @@ class Run:
                 # It would end every process that tries it.
                 raise steps.AttemptFailed(f"the process ended in {INTERRUPTIONS} attempts")
             else:
+                if self._job.event.moment is Moment.POST_FINISH:
+                    await self._check(self._job.upload_id)
                 ended = await self._attempt()
         except Exception as error:  # noqa: BLE001 - it is logged, with what becomes of the job
             ended = await self._in_vain() or self._failed(error)

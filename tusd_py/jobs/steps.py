@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec.structs import replace
 
-from tusd_py.errors import HookFailed
+from tusd_py.errors import DataLost, HookFailed
 from tusd_py.jobs.retry import delay_after
 from tusd_py.models.job import HISTORY, Attempt, Job, JobState
 
@@ -27,7 +27,7 @@ class AttemptFailed(Exception):
     """An attempt broke a rule of ours; the message says which."""
 
 
-SPEAKING = (AttemptFailed, HookFailed)
+SPEAKING = (AttemptFailed, DataLost, HookFailed)
 """Failures whose message says everything: neither a type nor a traceback would add to it."""
 
 

@@ -16,7 +16,7 @@ from tusd_py.jobs import steps, verbs
 from tusd_py.jobs.prune import keep_pruning
 from tusd_py.jobs.registry import Registry, Task
 from tusd_py.jobs.retry import LONGEST_DELAY, delay_after
-from tusd_py.jobs.run import Run
+from tusd_py.jobs.run import Check, Run
 from tusd_py.models.hook import Moment
 from tusd_py.models.job import Job, JobState
 
@@ -54,12 +54,14 @@ class Worker:
         clock: Clock,
         concurrency: int = CONCURRENCY,
         keep: float = KEEP,
+        check: Check | None = None,
     ) -> None:
         """Prepare a worker.
 
         Args:
             concurrency: jobs running at the same time, of all tasks together that have no number of their own.
             keep: seconds for which jobs that have ended are remembered.
+            check: asked before each attempt of a job that is for a finished upload; None = its data is there.
         """
         self._jobs = jobs
         self._info = info
@@ -67,6 +69,7 @@ class Worker:
         self._clock = clock
         self._concurrency = concurrency
         self._keep = keep
+        self._check = check or _is_there
         self._wake = asyncio.Event()
         self._active: dict[Key, Run] = {}
         self._tasks: set[asyncio.Task[Job]] = set()
@@ -255,7 +258,7 @@ class Worker:
 
     def _begin(self, job: Job, task: Task) -> None:
         key = (job.upload_id, job.task)
-        run = self._active[key] = Run(job, task, jobs=self._jobs, info=self._info, clock=self._clock)
+        run = self._active[key] = Run(job, task, jobs=self._jobs, info=self._info, clock=self._clock, check=self._check)
         self._seen.add(key)
         running = asyncio.create_task(run.carry_out(), name=f"tusd-py attempt of {job.task}")
         self._tasks.add(running)
@@ -286,3 +289,7 @@ class Worker:
             log.warning("no task is named %r; its jobs wait", name, extra={"action": "job_unknown"})
         until = self._clock.now() + LONGEST_DELAY
         await asyncio.gather(*(self._jobs.save_job(steps.set_aside(job, until)) for job in jobs))
+
+
+async def _is_there(_: str) -> None:
+    """Be content."""
