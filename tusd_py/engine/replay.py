@@ -29,7 +29,7 @@ async def replay(ctx: Context, *, only: Collection[str] | None = None) -> None:
     Where that is not possible, because something else is in the place of the data or bytes before it are gone, the
     upload is among `Doubts.unwritten` afterwards: the journal is the only one to have these bytes.
 
-    Cancel-safe. Raises `InsufficientStorage`, `OSError`, `StoreError`.
+    Cancel-safe. Raises `InsufficientStorage`, `OSError`, `StoreError`; what was found out until then stands.
     """
     journal = ctx.info.journal
     if journal is None:
@@ -47,10 +47,9 @@ async def replay(ctx: Context, *, only: Collection[str] | None = None) -> None:
                     except DataLost as error:
                         _report(entry, error)
                         failed.add(entry.upload.id)
-        if only is None:
-            ctx.doubts.unwritten.clear()
-        ctx.doubts.unwritten.difference_update(only or ())
-        ctx.doubts.unwritten.update(failed)
+                        ctx.doubts.unwritten.add(entry.upload.id)
+        tried = set(ctx.doubts.unwritten if only is None else only)
+        ctx.doubts.unwritten.difference_update(tried - failed)
 
 
 async def check_written(ctx: Context, upload_id: str) -> None:
