@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -201,10 +202,12 @@ def _left(last: Band, life: Life, place: Path) -> set[str]:
     held = [each.split() for each in holdings(Target(life.url, life.data_dir, "process"))]
     files = {name for kind, name in held if kind == "file"}
     rows = {name for kind, name in held if kind == "row"}
+    with contextlib.closing(sqlite3.connect(f"file:{life.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
+        empty = {name for (name,) in db.execute("select id from uploads where offset = 0")}
     strangers = rows - {url.rpartition("/")[2] for url in urls.values()}
     unknown = sum(e.op == "create" and e.status is None for e in events)
     assert len(strangers | (files - rows)) <= unknown
-    return (deleted & (files | rows)) | (rows - strangers - files)
+    return (deleted & (files | rows)) | (rows - (strangers & empty) - files)
 
 
 def _events(place: Path) -> list[Event]:
