@@ -25,7 +25,8 @@ OURS = tuple(f"tusd-py {level}" for level in LEVELS)
 UVLOOP = "tusd-py patch on uvloop"
 BEFORE = tuple(f"before {level}" for level in LEVELS)
 PEERS = ("tusd", "rustus", "@tus/server", "tuspyserver")
-SYNCED, FSYNCED = "tusd, every write synced", "rustus --force-fsync"
+SYNCED = {name: f"{name}, every write synced" for name in ("tusd", "rustus")}
+FSYNCED = "rustus --force-fsync"
 SPLICE, NGINX, NAIVE, EMPTY = "splice sink", "nginx", "naive aiohttp", "empty aiohttp"
 
 
@@ -114,18 +115,20 @@ def _peer(name: str, choice: Choice) -> Subject:
     return Subject(name, peer)
 
 
-def _synced(choice: Choice) -> Subject:
+def _synced(name: str, choice: Choice) -> Subject:
     if not choice.remounts:
-        return Subject(SYNCED, missing="--remount was not given")
-    tusd = _peer("tusd", choice)
-    assert tusd.peer is not None
-    return replace(tusd, name=SYNCED, peer=replace(tusd.peer, note="mount -o sync"), synced=True)
+        return Subject(SYNCED[name], missing="--remount was not given")
+    subject = _peer(name, choice)
+    assert subject.peer is not None
+    return replace(subject, name=SYNCED[name], peer=replace(subject.peer, note="mount -o sync"), synced=True)
 
 
 def _fsynced(choice: Choice) -> Subject:
     rustus = _peer("rustus", choice)
     assert rustus.peer is not None
-    peer = replace(rustus.peer, command=[*rustus.peer.command, "--force-fsync"], note="syncs bytes, but no names")
+    peer = replace(
+        rustus.peer, command=[*rustus.peer.command, "--force-fsync"], note="syncs bytes, no names and no offsets"
+    )
     return replace(rustus, name=FSYNCED, peer=peer)
 
 
@@ -159,7 +162,7 @@ MAKERS: dict[str, Callable[[Choice], Subject]] = {
     UVLOOP: functools.partial(_tusd_py, level="patch", on_uvloop=True),
     **{f"before {level}": functools.partial(_tusd_py, level=level, before=True) for level in LEVELS},
     **{name: functools.partial(_peer, name) for name in PEERS},
-    SYNCED: _synced,
+    **{synced: functools.partial(_synced, name) for name, synced in SYNCED.items()},
     FSYNCED: _fsynced,
     SPLICE: _splice,
     NGINX: lambda _: _nginx(),

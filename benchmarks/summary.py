@@ -21,8 +21,12 @@ ROWS = {
     "creations-64": "POST without body, 64 clients",
 }
 """Workloads, and what they are called here."""
-COLUMNS = ((NONE, "tusd"), (NONE, "rustus"), (PATCH, SYNCED), (PATCH, FSYNCED), (PATCH, "tusd"))
-"""Who is compared with whom: those that promise alike, and at last one that promises less."""
+COLUMNS = (
+    *((NONE, name) for name in SYNCED),
+    *((PATCH, synced) for synced in SYNCED.values()),
+    *((PATCH, name) for name in (FSYNCED, "tusd")),
+)
+"""Who is compared with whom: those that promise alike, and at last two that promise less."""
 
 
 def as_text(results: Mapping[str, Any]) -> str:

@@ -141,8 +141,8 @@ def creations(site: Site, sizes: Sizes) -> Outcome:
 
 SERVERS = (*OURS, *BEFORE, *PEERS)
 SMALL = (*OURS, UVLOOP, *BEFORE, *PEERS)
-DURABLE = (SYNCED, FSYNCED)
-"""Servers that promise what the level `patch` does, or the most of it that they can."""
+DURABLE = (*SYNCED.values(), FSYNCED)
+"""Servers that promise what the level `patch` does, or, the last, the most of it that they can by themselves."""
 AS_DURABLE = tuple(Target(PATCH, name, 1) for name in DURABLE)
 MANY = (Target(NONE, "tusd", 2), Target(PATCH, "tusd", 2))
 
