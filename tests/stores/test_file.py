@@ -22,7 +22,7 @@ from tusd_py.models.upload import UploadInfo
 from tusd_py.stores import file as file_module
 from tusd_py.stores import posix
 from tusd_py.stores.file import FileDataStore
-from tusd_py.testing.data import ID, OTHER, all_names, content, each_key, fill
+from tusd_py.testing.stored import ID, OTHER, all_names, content, each_key, fill
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tusd_py.models.limits import Durability
 from tusd_py.models.upload import UploadInfo
 from tusd_py.stores.file import FileDataStore
 from tusd_py.stores.sqlite import SqliteInfoStore, commits
-from tusd_py.testing.data import ID, OTHER, content, fill
+from tusd_py.testing.stored import ID, OTHER, content, fill
 
 MIB = 1024 * 1024
 

@@ -16,7 +16,7 @@ from tests.stores.moving import descriptors
 from tusd_py.errors import DataLost, UploadExists
 from tusd_py.stores import places, posix
 from tusd_py.stores.file import FileDataStore
-from tusd_py.testing.data import ID, all_names, content, fill
+from tusd_py.testing.stored import ID, all_names, content, fill
 
 KEY = "/project-1/abc/report.pdf"
 FOREVER = 2e9 * 2

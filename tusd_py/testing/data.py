@@ -5,41 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import socket
-import sys
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 
 import pytest
 
-from tusd_py.abc import Data, DataStore, Rest, Transfer
-from tusd_py.errors import ConnectionReset, DataLost, ReadTimeout, ServerShutdown, UploadExists, UploadInterrupted
-
-ID = "Data-Store_1"
-OTHER = "Data-Store_2"
-NAMED = "/project-1/\N{CAT} pictures/Tom.jpg"
-
-each_key = pytest.mark.parametrize("key", [ID, NAMED], ids=["id", "path"])
-"""Runs a test with data that is kept under its id, and under a path of its own."""
-
-
-async def content(store: DataStore, key: str) -> bytes:
-    """Return everything a store holds of an upload."""
-    reader = await store.read_from(key)
-    try:
-        return await reader.read(0, reader.size)
-    finally:
-        await reader.close()
-
-
-async def fill(store: DataStore, key: str, data: bytes) -> None:
-    """Make an upload's data as a finished upload leaves it."""
-    await store.create(key, durable=False)
-    handle = await store.write_to(key)
-    await handle.write(0, [data])
-    await handle.seal(len(data), durable=False)
-    await handle.close()
+from tusd_py.abc import DataStore
+from tusd_py.errors import DataLost, UploadExists
+from tusd_py.testing.stored import ID, OTHER, all_names, content, each_key, fill
+from tusd_py.testing.transfers import TransferTests
 
 
 async def _use(store: DataStore, key: str, *, holds: int | None = 0) -> None:
@@ -51,55 +24,7 @@ async def _use(store: DataStore, key: str, *, holds: int | None = 0) -> None:
         await data.close()
 
 
-async def all_names(store: DataStore, older_than: float) -> set[str]:
-    """Return the names of all data changed before a moment."""
-    found: set[str] = set()
-    async for batch in store.names(older_than=older_than):
-        found |= set(batch)
-    return found
-
-
-@asynccontextmanager
-async def _transferring(
-    store: DataStore,
-    count: int,
-    *,
-    offset: int = 0,
-    buffers: Sequence[bytes] = (),
-    timeout: float = 10,
-    last: bool = False,
-) -> AsyncIterator[tuple[Data, Transfer, socket.socket, socket.socket]]:
-    """Begin a transfer into an upload; yield it, the client's end of its connection, and a second server's end.
-
-    The test is skipped where the store does not transfer.
-    """
-    if not store.can_transfer:
-        pytest.skip("this store does not transfer")
-    own, peer = socket.socketpair()
-    own.setblocking(False)
-    with own.dup() as after, peer:
-        try:
-            data = await store.write_to(ID)
-        except DataLost:
-            own.close()
-            raise
-        transfer = data.transfer(offset, Rest(list(buffers), own, count, timeout), last=last)
-        try:
-            yield data, transfer, peer, after
-        finally:
-            transfer.interrupt(ServerShutdown())
-            await _over(transfer)
-            await data.close()
-
-
-async def _over(transfer: Transfer) -> None:
-    """Wait until nothing more is moved."""
-    await asyncio.wait_for(transfer.wait(sys.maxsize), 10)
-    assert transfer.is_over
-    assert transfer.is_ending()
-
-
-class DataStoreTests:
+class DataStoreTests(TransferTests):
     """The contract of `tusd_py.abc.DataStore`, `Data` and `DataReader`."""
 
     @each_key
@@ -330,91 +255,3 @@ class DataStoreTests:
         await asyncio.gather(*map(upload, names))
         for name in names:
             assert await content(store, name) == b"".join(name.encode()[-2:] + b"%4d" % step for step in range(10))
-
-    @pytest.mark.parametrize("count", [1, 5000, 2_000_000])
-    async def test_transfer(self, store: DataStore, count: int) -> None:
-        """A transfer stores what had arrived and `count` bytes behind it, at its offset; the next byte stays (I4)."""
-        await fill(store, ID, b"=" * 10)
-        body, loop = os.urandom(count), asyncio.get_running_loop()
-        async with _transferring(store, count, offset=4, buffers=(b"ab", b"", b"c")) as (_, transfer, peer, after):
-            peer.setblocking(False)
-            await asyncio.wait_for(loop.sock_sendall(peer, body + b"next"), 10)
-            await _over(transfer)
-            assert (transfer.error, transfer.is_complete, transfer.position) == (None, True, 7 + count)
-            assert transfer.idle() == 0
-            assert after.recv(10) == b"next"
-        assert await content(store, ID) == (b"=" * 4 + b"abc" + body).ljust(10, b"=")
-
-    async def test_transfer_of_nothing_more(self, store: DataStore) -> None:
-        """A transfer may have nothing to take from its connection."""
-        await store.create(ID, durable=False)
-        async with _transferring(store, 0, buffers=(b"all",)) as (_, transfer, _, _):
-            await _over(transfer)
-            assert (transfer.error, transfer.is_complete, transfer.position) == (None, True, 3)
-        assert await content(store, ID) == b"all"
-
-    async def test_last_transfer(self, store: DataStore) -> None:
-        """Behind one that was to be the last, everything works all the same (3.1 PATCH, I12)."""
-        await store.create(ID, durable=False)
-        digest = hashlib.sha256()
-        async with _transferring(store, 4, buffers=(b"some",), last=True) as (data, transfer, peer, _):
-            peer.send(b"more")
-            await _over(transfer)
-            await data.hash(0, 8, digest)
-            await data.sync()
-            await data.write(8, [b", and more"])
-            await data.truncate(12)
-            await data.seal(12, durable=True)
-        assert digest.digest() == hashlib.sha256(b"somemore").digest()
-        assert await content(store, ID) == b"somemore, an"
-
-    @pytest.mark.parametrize("ending", [ConnectionReset, ReadTimeout, UploadInterrupted])
-    async def test_transfer_that_is_cut(self, store: DataStore, ending: type[Exception]) -> None:
-        """Whatever ends a transfer early, what had arrived is stored, and the reason is told (CORE-BODY-03, 07)."""
-        await store.create(ID, durable=False)
-        timeout = 0.2 if ending is ReadTimeout else 10
-        async with _transferring(store, 100, buffers=(b"ab",), timeout=timeout) as (_, transfer, peer, _):
-            peer.send(b"cde")
-            if ending is ConnectionReset:
-                peer.shutdown(socket.SHUT_WR)
-            elif ending is UploadInterrupted:
-                transfer.interrupt(UploadInterrupted())
-                transfer.interrupt(ServerShutdown())
-            await _over(transfer)
-            assert isinstance(transfer.error, ending)
-            assert (transfer.is_complete, transfer.position) == (False, 5)
-        assert await content(store, ID) == b"abcde"
-
-    async def test_transfer_into_lost_data(self, store: DataStore) -> None:
-        """Data that is not there is lost for a transfer, too (I7)."""
-        lost: Exception | None
-        try:
-            async with _transferring(store, 5) as (_, transfer, _, _):
-                await _over(transfer)
-                assert (transfer.is_complete, transfer.position) == (False, 0)
-                lost = transfer.error
-        except DataLost as error:
-            lost = error
-        assert isinstance(lost, DataLost)
-
-    async def test_transfer_is_followed(self, store: DataStore) -> None:
-        """While a transfer runs its bytes can be waited for, hashed and synced; closing waits for it (I6, I10)."""
-        await store.create(ID, durable=False)
-        digest = hashlib.sha256(b"so far ")
-        async with _transferring(store, 100, buffers=(b"one",)) as (data, transfer, peer, _):
-            peer.send(b"two")
-            await asyncio.wait_for(transfer.wait(6), 10)
-            assert (transfer.position, transfer.is_over, transfer.is_ending()) == (6, False, False)
-            await data.hash(0, 6, digest)
-            await data.sync()
-            assert digest.digest() == hashlib.sha256(b"so far onetwo").digest()
-            with pytest.raises(DataLost):
-                await data.hash(6, 7, digest)
-            await asyncio.wait_for(transfer.wait(7, timeout=0.01), 10)
-            closing = asyncio.create_task(data.close())
-            await asyncio.wait([closing], timeout=0.05)
-            assert not closing.done()
-            transfer.interrupt(ServerShutdown())
-            await asyncio.wait_for(closing, 10)
-            await _over(transfer)
-        assert await content(store, ID) == b"onetwo"
