@@ -183,6 +183,10 @@ class Root:
         if _LIBC.syncfs(self._fd) != 0:
             code = ctypes.get_errno()
             raise OSError(code, os.strerror(code))
+        if os.fstatvfs(self._fd).f_flag & os.ST_RDONLY:
+            # Nothing was written, and `syncfs` says that all is well: a file system that found an error in itself, on
+            # older kernels, may have bytes in memory that it will never write.
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     def shards(self) -> list[str]:
         """Return the names of all shards."""

@@ -6,16 +6,18 @@ What the engine takes back after a failed sync is tested call by call in `tests/
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from benchmarks.memory.frozen import freezing
 from tests.faults.disks import troubled_disks as disks
-from tests.faults.disks.trial import trial
+from tests.faults.disks.trial import Trial, trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives
 from tests.faults.oracle.history import Event
@@ -103,7 +105,7 @@ async def test_failing_syncs(piece: int, stack: AsyncExitStack, them: Lives, tmp
     one = await stack.enter_async_context(trial(them, tmp_path / "data"))
     one.data_dir.mkdir(mode=0o700)
     with disks.mounted(backing / "image", one.data_dir / "uploads", errors="continue"):
-        life = await one.begin(journal_size=8 * SHORT)
+        life = await one.begin(sweep_interval=1)
         for key in ("first", "second"):
             await one.made(key, 16 * MIB)
         statuses = []
@@ -115,13 +117,47 @@ async def test_failing_syncs(piece: int, stack: AsyncExitStack, them: Lives, tmp
                 break
         assert {500, 507} & set(statuses), "the disk never failed"
         assert None not in statuses
-        assert piece == MIB or "settle_failed" in life.stderr.read_text()
+        if piece == SHORT:
+            await until(partial(_tells, life, "settle_failed"))
         assert await life.kill() == -9
     # What the kernel still had in memory is gone with the mount; what was acknowledged must not be.
     disks.resize(backing, "100m")
     stack.enter_context(disks.mounted(backing / "image", one.data_dir / "uploads"))
     await one.begin()
     await one.judged(figures, "T7 failing syncs", failing_disk=True)
+
+
+@pytest.mark.needs_root("disks that are made read-only")
+async def test_read_only_meanwhile(stack: AsyncExitStack, them: Lives, tmp_path: Path, figures: Figures) -> None:
+    """Of a file system that can only be read no sync is believed: what the journal has stays until it is (I1, I9)."""
+    disks.make_ext4(tmp_path / "image", 64 * MIB)
+    one = await stack.enter_async_context(trial(them, tmp_path / "data"))
+    one.data_dir.mkdir(mode=0o700)
+    point = stack.enter_context(disks.mounted(tmp_path / "image", one.data_dir / "uploads"))
+    life = await one.begin(sweep_interval=0.2)
+    await one.made("open", 2 * SHORT)
+    disks.remount(point, "ro")
+    assert (await one.patch("open", 0, SHORT)).status == 500
+    disks.remount(point, "rw")
+    await one.fill("open", SHORT)
+    await until(partial(_kept, one, 0))
+    await one.uploaded("done", SHORT)
+    disks.remount(point, "ro")
+    await until(partial(_tells, life, "settle_failed"))
+    assert await _kept(one, 1)
+    disks.remount(point, "rw")
+    await until(partial(_kept, one, 0))
+    await one.judged(figures, "T7 read-only meanwhile", failing_disk=True)
+
+
+async def _tells(life: Life, action: str) -> bool:
+    return action in life.stderr.read_text(errors="replace")
+
+
+async def _kept(one: Trial, count: int) -> bool:
+    """Whether the journal has so many entries."""
+    with closing(sqlite3.connect(f"file:{one.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
+        return bool(db.execute("select count(*) = ? from journal", (count,)).fetchone()[0])
 
 
 @pytest.mark.needs_root("disks that are gone")

@@ -70,6 +70,11 @@ def find_an_error(point: Path) -> None:
     (Path("/sys/fs/ext4") / f"loop{os.minor(device)}" / "trigger_fs_error").write_text("a test")
 
 
+def remount(point: Path, how: str) -> None:
+    """Let a file system be read only (`ro`), or not (`rw`). Nobody may have a file open there to write to it."""
+    _run("mount", "-o", f"remount,{how}", str(point))
+
+
 def resize(point: Path, size: str) -> None:
     """Let a tmpfs be larger, or smaller."""
     _run("mount", "-o", f"remount,size={size}", str(point))
