@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Awaitable, Callable
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import pytest
 
 from tests.crash.test_kill import kill, moved
 from tests.support.client import Client
+from tests.support.database import rows
 from tests.support.servers import process
 from tests.support.waiting import until
 from tusd_py.errors import DataLost
@@ -66,8 +65,7 @@ async def test_jobs_of_such_an_upload(tmp_path: Path, session: aiohttp.ClientSes
 
     def failed(why: str) -> Callable[[], Awaitable[bool]]:
         async def has_failed() -> bool:
-            with closing(sqlite3.connect(f"file:{data_dir / 'uploads.sqlite3'}?mode=ro", uri=True)) as db:
-                return any(why in error for (error,) in db.execute("select error from jobs where state = 'retryable'"))
+            return any(why in error for (error,) in rows(data_dir, "select error from jobs where state = 'retryable'"))
 
         return has_failed
 

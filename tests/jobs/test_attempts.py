@@ -11,11 +11,10 @@ from msgspec.structs import replace
 
 from tests.jobs.office import Gate, Office, holds
 from tests.support.waiting import until
-from tusd_py.errors import DataLost, HookFailed
+from tusd_py.errors import HookFailed
 from tusd_py.jobs import run, steps
 from tusd_py.jobs.registry import Work
 from tusd_py.jobs.run import INTERRUPTIONS
-from tusd_py.models.hook import Moment
 from tusd_py.models.job import HISTORY, Attempt, Job, JobState
 from tusd_py.models.upload import UploadState
 
@@ -56,31 +55,6 @@ async def test_runs_once(office: Office) -> None:
         ended_at=NOW,
         history=(Attempt(number=1, began_at=NOW, ended_at=NOW),),
     )
-
-
-@pytest.mark.parametrize("moment", [Moment.POST_FINISH, Moment.POST_TERMINATE])
-async def test_data_that_is_not_whole(office: Office, moment: Moment) -> None:
-    """No task is handed the data of a finished upload that is damaged: each attempt fails until it is there. (I7)"""
-    asked: list[str] = []
-
-    async def check(upload_id: str) -> None:
-        asked.append(upload_id)
-        if len(asked) == 1:
-            raise DataLost
-
-    office.new_worker(check=check)
-    office.add()
-    job = office.job("a")
-    async with office.open():
-        await office.finish("a", replace(job, event=replace(job.event, moment=moment)))
-        if moment is Moment.POST_FINISH:
-            (job,) = await office.settle(retryable=1)
-            assert (job.attempt, job.error, office.runs) == (1, DataLost().message, [])
-            office.clock.advance(5)
-            office.worker.wake()
-        await office.settle(completed=1)
-    assert asked == (["a", "a"] if moment is Moment.POST_FINISH else [])
-    assert len(office.runs) == 1
 
 
 async def test_counted_before_it_runs(office: Office) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from tests.support.client import Answer, Client
+from tests.support.database import rows
 from tests.support.servers import Target
 from tests.support.wire import RawAnswer
 
@@ -49,8 +49,7 @@ async def unchanged(client: Client, target: Target, *urls: str) -> AsyncIterator
 def holdings(target: Target) -> set[str]:
     """Return the names of all data files, and the ids of all rows."""
     files = {f"file {path.name}" for path in (target.data_dir / "uploads").rglob("*") if path.is_file()}
-    with contextlib.closing(sqlite3.connect(f"file:{target.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
-        return files | {f"row {row[0]}" for row in db.execute("select id from uploads")}
+    return files | {f"row {name}" for (name,) in rows(target.data_dir, "select id from uploads")}
 
 
 @contextlib.contextmanager

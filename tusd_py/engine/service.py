@@ -9,10 +9,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from tusd_py.abc import Body, Clock, DataReader, DataStore, Hooks, InfoStore, JobStore, Locker, OwedJobs
-from tusd_py.engine import append, create, expire, finishing, journal, read, settle, terminate
+from tusd_py.engine import append, create, expire, finishing, journal, read, replay, settle, terminate
 from tusd_py.engine.context import Context, NoHooks, NoJobs, Policy
 from tusd_py.engine.moments import Caller
-from tusd_py.engine.replay import check_written
 from tusd_py.errors import ServerShutdown, StartupError, StoreError
 from tusd_py.models.hook import HookReply, Moment
 from tusd_py.models.job import Job
@@ -208,8 +207,8 @@ class Engine:
         return await read.open_download(self._ctx, upload_id)
 
     async def check_written(self, upload_id: str) -> None:
-        """Raise `DataLost` when bytes of an upload are not where they belong; see `tusd_py.engine.replay`."""
-        await check_written(self._ctx, upload_id)
+        """Raise `DataLost` when only the journal has bytes of an upload; see `tusd_py.engine.replay.check_written`."""
+        await replay.check_written(self._ctx, upload_id)
 
     async def exists(self, upload_id: str) -> bool:
         """Return whether an upload is known, in whatever state."""

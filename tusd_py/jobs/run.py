@@ -27,7 +27,7 @@ PROGRESS_INTERVAL = 1.0
 """Seconds between two times that progress is stored."""
 
 Check = Callable[[str], Awaitable[None]]
-"""Raises `DataLost` when the data of a finished upload, by its id, is not what its client sent."""
+"""Raises `DataLost` when the data of a finished upload, by its id, is known not to have every byte of it."""
 
 
 class Run:

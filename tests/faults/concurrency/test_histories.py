@@ -9,7 +9,6 @@ import os
 import random
 import signal
 import socket
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -27,6 +26,7 @@ from tests.faults.lives import Life, Lives, lag_quantile, lives, read_jobs
 from tests.faults.oracle.checker import Violation, check, check_jobs
 from tests.faults.oracle.history import Event, History, by_upload, read
 from tests.faults.oracle.model import GONE
+from tests.support import database
 from tests.support.servers import WAYS_OF_BODIES, Target
 from tests.support.state import holdings
 from tests.support.waiting import until
@@ -202,8 +202,7 @@ def _left(last: Band, life: Life, place: Path) -> set[str]:
     held = [each.split() for each in holdings(Target(life.url, life.data_dir, "process"))]
     files = {name for kind, name in held if kind == "file"}
     rows = {name for kind, name in held if kind == "row"}
-    with contextlib.closing(sqlite3.connect(f"file:{life.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
-        empty = {name for (name,) in db.execute("select id from uploads where offset = 0")}
+    empty = {name for (name,) in database.rows(life.data_dir, "select id from uploads where offset = 0")}
     strangers = rows - {url.rpartition("/")[2] for url in urls.values()}
     unknown = sum(e.op == "create" and e.status is None for e in events)
     assert len(strangers | (files - rows)) <= unknown

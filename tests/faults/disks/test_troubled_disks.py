@@ -6,10 +6,9 @@ What the engine takes back after a failed sync is tested call by call in `tests/
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, closing
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tests.faults.disks.trial import Trial, trial
 from tests.faults.figures import Figures
 from tests.faults.lives import Life, Lives
 from tests.faults.oracle.history import Event
+from tests.support.database import rows
 from tests.support.waiting import until
 
 MIB = 2**20
@@ -156,8 +156,7 @@ async def _tells(life: Life, action: str) -> bool:
 
 async def _kept(one: Trial, count: int) -> bool:
     """Whether the journal has so many entries."""
-    with closing(sqlite3.connect(f"file:{one.data_dir}/uploads.sqlite3?mode=ro", uri=True)) as db:
-        return bool(db.execute("select count(*) = ? from journal", (count,)).fetchone()[0])
+    return rows(one.data_dir, "select count(*) from journal") == [(count,)]
 
 
 @pytest.mark.needs_root("disks that are gone")

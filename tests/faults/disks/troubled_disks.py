@@ -71,13 +71,13 @@ def find_an_error(point: Path) -> None:
 
 
 def remount(point: Path, how: str) -> None:
-    """Let a file system be read only (`ro`), or not (`rw`). Nobody may have a file open there to write to it."""
+    """Mount a file system in another way; to be read only (`ro`) while nobody has a file open to write to it."""
     _run("mount", "-o", f"remount,{how}", str(point))
 
 
 def resize(point: Path, size: str) -> None:
     """Let a tmpfs be larger, or smaller."""
-    _run("mount", "-o", f"remount,size={size}", str(point))
+    remount(point, f"size={size}")
 
 
 def unaccounted(disk: Path) -> int:
